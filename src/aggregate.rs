@@ -1,0 +1,284 @@
+//! The trait that a user implements: what is asked, what is decided, and how state follows.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
+use std::ops::Deref;
+use std::sync::{Arc, Weak};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
+
+use crate::clock::Timestamp;
+use crate::error::Invalid;
+use crate::limits::Limits;
+use crate::scope::Scope;
+
+/// A consistency boundary: its state is the fold of its events, and every command is decided
+/// against it.
+///
+/// The engine calls these functions; they never call the engine. All but [`decide`](Self::decide)
+/// and [`apply`](Self::apply) have defaults that are safe and slow: start with those, then name
+/// scopes where commands should run side by side.
+///
+/// ```
+/// use boxoffice::{Aggregate, Context, Engine, Events};
+/// use serde::{Deserialize, Serialize};
+///
+/// /// A car park that is full at a fixed number of cars.
+/// struct Garage;
+///
+/// enum Command { Enter, Leave }
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum Event { Entered, Left }
+///
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// enum Refusal { Full, Empty }
+///
+/// impl Aggregate for Garage {
+///     const TYPE: &'static str = "garage";
+///     type State = u32;
+///     type Command = Command;
+///     type Event = Event;
+///     type Rejection = Refusal;
+///     type Services = u32; // how many cars fit
+///
+///     fn decide(cars: &u32, command: &Command, ctx: &Context<'_, u32>) -> Result<Events<Event>, Refusal> {
+///         match command {
+///             Command::Enter if cars >= ctx.services() => Err(Refusal::Full),
+///             Command::Enter => Ok(Event::Entered.into()),
+///             Command::Leave if *cars == 0 => Err(Refusal::Empty),
+///             Command::Leave => Ok(Event::Left.into()),
+///         }
+///     }
+///
+///     fn apply(cars: &mut u32, event: &Event) {
+///         match event {
+///             Event::Entered => *cars += 1,
+///             Event::Left => *cars -= 1,
+///         }
+///     }
+/// }
+///
+/// let engine = Engine::builder().aggregate::<Garage>().in_memory()?;
+/// let garages = engine.handle::<Garage>(2)?;
+/// assert!(garages.execute("north", &Command::Enter)?.is_accepted());
+/// assert!(garages.execute("north", &Command::Enter)?.is_accepted());
+/// assert_eq!(garages.execute("north", &Command::Enter)?.rejection(), Some(&Refusal::Full));
+/// # engine.close()?;
+/// # Ok::<(), boxoffice::Error>(())
+/// ```
+pub trait Aggregate: Sized + Send + Sync + 'static {
+    /// The type's name in the log. Never change it once a file exists.
+    const TYPE: &'static str;
+
+    /// The version of [`Event`](Self::Event) and [`Rejection`](Self::Rejection) as they are written
+    /// now. Stored with each; an event of a higher version fences its stream on open.
+    const EVENT_VERSION: u16 = 1;
+
+    /// The state; `default()` is the state before the first event.
+    ///
+    /// `clone` must be O(1): the engine clones while it holds the stream's mutex whenever somebody
+    /// still looks at the old state. Put what is large behind an [`Arc`] or in a
+    /// [`CowArray`](crate::cow::CowArray).
+    type State: Default + Clone + Send + Sync + 'static;
+
+    /// What is asked.
+    type Command: Send + Sync;
+
+    /// What was decided: the only thing stored.
+    type Event: Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// Why the domain said no. Stored like an event unless the options say otherwise.
+    type Rejection: Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// What `decide` may ask of the outside world, injected with the handle.
+    type Services: Send + Sync + 'static;
+
+    /// Whether this command may be the first of a stream. A command that may not gets
+    /// [`Error::UnknownStream`](crate::Error::UnknownStream) when the stream has no events.
+    ///
+    /// Default: every command may.
+    fn creates(_command: &Self::Command) -> bool {
+        true
+    }
+
+    /// Refuses a command that no state could accept: a seat twice in a cart, a number out of range.
+    /// Called first, and cheap.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] says what is wrong; the caller gets it as
+    /// [`Error::InvalidCommand`](crate::Error::InvalidCommand) and nothing is stored.
+    fn check(_command: &Self::Command, _limits: &Limits) -> Result<(), Invalid> {
+        Ok(())
+    }
+
+    /// The parts that deciding this command reads or changes. Pure, cheap, and repeatable: the same
+    /// state and command give the same scope. It may choose: the first free seat is the one this
+    /// function names, and `decide` finds it in [`Context::scope`].
+    ///
+    /// Default: [`Scope::Whole`].
+    fn scope(_state: &Self::State, _command: &Self::Command) -> Scope {
+        Scope::Whole
+    }
+
+    /// The decision: events, or a rejection. Pure but for its services; may be slow, since no mutex
+    /// is held. Runs on the calling thread or task. Under pessimistic concurrency it runs exactly
+    /// once per command; under optimistic concurrency once per attempt.
+    ///
+    /// No events and no rejection is a decision too: nothing is stored.
+    ///
+    /// # Errors
+    ///
+    /// The rejection, which is an outcome and not a failure.
+    fn decide(
+        state: &Self::State,
+        command: &Self::Command,
+        context: &Context<'_, Self::Services>,
+    ) -> Result<Events<Self::Event>, Self::Rejection>;
+
+    /// The parts that this event changes. They must be in the scope of the command that caused it.
+    ///
+    /// Default: [`Scope::Whole`].
+    fn touches(_event: &Self::Event) -> Scope {
+        Scope::Whole
+    }
+
+    /// Changes the state by one event. Cannot fail, does not block, reads no clock, calls nothing:
+    /// it runs with the stream's mutex held, live and on replay alike.
+    fn apply(state: &mut Self::State, event: &Self::Event);
+
+    /// Replaces immutable data that many streams have in common by one shared copy. Called for the
+    /// events of a new stream and for every event read from the log.
+    ///
+    /// Default: nothing is shared.
+    fn intern(event: Self::Event, _pool: &mut Interner) -> Self::Event {
+        event
+    }
+}
+
+/// What a decision may use beside the state and the command.
+#[derive(Debug)]
+pub struct Context<'a, S> {
+    pub(crate) now: Timestamp,
+    pub(crate) services: &'a S,
+    pub(crate) scope: &'a Scope,
+}
+
+impl<'a, S> Context<'a, S> {
+    /// The time of this attempt, read once. Never below the time of any event in the state, even if
+    /// the clock stepped back.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The services that came with the handle.
+    pub fn services(&self) -> &'a S {
+        self.services
+    }
+
+    /// What [`Aggregate::scope`] said, part for part in its order: exactly this is locked or checked.
+    pub fn scope(&self) -> &'a Scope {
+        self.scope
+    }
+}
+
+/// The events of one decision, in order. A single event needs no allocation.
+///
+/// ```
+/// use boxoffice::Events;
+/// let one: Events<u8> = 7.into();
+/// let many: Events<u8> = vec![1, 2, 3].into();
+/// assert_eq!((one.len(), many.len(), Events::<u8>::none().len()), (1, 3, 0));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events<E>(SmallVec<[E; 1]>);
+
+impl<E> Events<E> {
+    /// No events: the command asked for what is already so.
+    pub fn none() -> Self {
+        Self(SmallVec::new())
+    }
+
+    pub(crate) fn map(self, change: impl FnMut(E) -> E) -> Self {
+        Self(self.0.into_iter().map(change).collect())
+    }
+}
+
+impl<E> From<E> for Events<E> {
+    fn from(event: E) -> Self {
+        let mut events = SmallVec::new();
+        events.push(event);
+        Self(events)
+    }
+}
+
+impl<E> From<Vec<E>> for Events<E> {
+    fn from(events: Vec<E>) -> Self {
+        Self(SmallVec::from_vec(events))
+    }
+}
+
+impl<E> FromIterator<E> for Events<E> {
+    fn from_iter<I: IntoIterator<Item = E>>(events: I) -> Self {
+        Self(events.into_iter().collect())
+    }
+}
+
+impl<E> IntoIterator for Events<E> {
+    type Item = E;
+    type IntoIter = smallvec::IntoIter<[E; 1]>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<E> Deref for Events<E> {
+    type Target = [E];
+
+    fn deref(&self) -> &[E] {
+        &self.0
+    }
+}
+
+/// Keeps one copy of equal immutable values, for as long as somebody uses it.
+///
+/// See [`Aggregate::intern`].
+#[derive(Debug, Default)]
+pub struct Interner {
+    values: HashMap<(TypeId, u64), Vec<Weak<dyn Any + Send + Sync>>>,
+    hasher: std::hash::RandomState,
+}
+
+impl Interner {
+    /// The copy that is already in use if there is an equal one, otherwise `value`.
+    ///
+    /// ```
+    /// use boxoffice::aggregate::Interner;
+    /// use std::sync::Arc;
+    ///
+    /// let mut pool = Interner::default();
+    /// let first = pool.share(Arc::new(String::from("chart")));
+    /// let second = pool.share(Arc::new(String::from("chart")));
+    /// assert!(Arc::ptr_eq(&first, &second));
+    /// ```
+    pub fn share<T: Hash + Eq + Send + Sync + 'static>(&mut self, value: Arc<T>) -> Arc<T> {
+        let key = (TypeId::of::<T>(), self.hasher.hash_one(&*value));
+        let same_hash = self.values.entry(key).or_default();
+        same_hash.retain(|known| known.strong_count() > 0);
+        for known in same_hash.iter().filter_map(Weak::upgrade) {
+            if let Ok(known) = known.downcast::<T>()
+                && *known == *value
+            {
+                return known;
+            }
+        }
+        let erased: Arc<dyn Any + Send + Sync> = Arc::clone(&value) as _;
+        same_hash.push(Arc::downgrade(&erased));
+        value
+    }
+}

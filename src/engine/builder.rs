@@ -1,0 +1,268 @@
+//! Opening: what is registered, where the log is, and what was found in it.
+
+use std::any::TypeId;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redb::StorageBackend;
+use smol_str::SmolStr;
+
+use super::options::Options;
+use super::registry::{AnyRegistry, Registry};
+use super::replay::AnyFold;
+use super::{Engine, Shared};
+use crate::aggregate::Aggregate;
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, Fence, StreamName};
+use crate::limits::Limits;
+use crate::log::{EntryView, EventView, Log, Opening, RedbStore, Source, Store};
+use crate::sync::{Timer, spawn};
+
+/// Cache of redb in bytes: replay reads once and the writer appends, so little is enough.
+const DEFAULT_CACHE: usize = 64 << 20;
+
+/// Builds an [`Engine`]: register every aggregate type that the file may hold, then open.
+///
+/// ```
+/// use boxoffice::{Engine, Limits, Options};
+/// use boxoffice::flash_sale::FlashSale;
+///
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("sales.boxoffice");
+/// let engine = Engine::builder()
+///     .aggregate_with::<FlashSale>(Options::optimistic())
+///     .on_progress(|progress| eprintln!("{} events read", progress.events))
+///     .open(&path)?;
+/// assert_eq!(engine.recovery().events, 0);
+/// engine.close()?;
+/// # Ok::<(), boxoffice::Error>(())
+/// ```
+pub struct Builder {
+    registries: HashMap<TypeId, Arc<dyn AnyRegistry>>,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    cache_bytes: usize,
+    on_progress: Option<Box<dyn FnMut(Progress)>>,
+}
+
+/// How far an open has come. Reported after every batch.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Entries replayed so far.
+    pub entries: u64,
+    /// Events and recorded rejections replayed so far.
+    pub events: u64,
+}
+
+/// What an open found.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Entries in the log: also the position of the last one.
+    pub entries: u64,
+    /// Events and recorded rejections.
+    pub events: u64,
+    /// Streams of registered types.
+    pub streams: u64,
+    /// Types in the log that nobody registered, with how many streams each has. They are kept as they
+    /// are.
+    pub unregistered: BTreeMap<SmolStr, u64>,
+    /// Streams that take no commands and no reads, with the reason.
+    pub fenced: Vec<(StreamName, Fence)>,
+    /// How long opening and verifying the storage took.
+    pub verify_time: Duration,
+    /// How long replaying the log took.
+    pub replay_time: Duration,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            registries: HashMap::new(),
+            clock: Arc::new(SystemClock),
+            limits: Limits::default(),
+            cache_bytes: DEFAULT_CACHE,
+            on_progress: None,
+        }
+    }
+}
+
+impl Builder {
+    /// Registers an aggregate type with the default [`Options`].
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(self) -> Self {
+        self.aggregate_with::<A>(Options::default())
+    }
+
+    /// Registers an aggregate type. Registering it again replaces the options.
+    #[must_use]
+    pub fn aggregate_with<A: Aggregate>(mut self, options: Options) -> Self {
+        self.registries.insert(TypeId::of::<A>(), Arc::new(Registry::<A>::new(options)));
+        self
+    }
+
+    /// Where the time comes from. Default: the system's clock.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// The bounds to work within.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Memory in bytes that redb may use for its cache. Default 64 MiB.
+    #[must_use]
+    pub fn cache_size(mut self, bytes: usize) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Called while the log is replayed, on the opening thread.
+    #[must_use]
+    pub fn on_progress(mut self, callback: impl FnMut(Progress) + 'static) -> Self {
+        self.on_progress = Some(Box::new(callback));
+        self
+    }
+
+    /// Opens the file, or creates it if there is none or an empty one. Blocks while the log is
+    /// verified and replayed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyOpen`], [`Error::NotALog`], [`Error::NewerFormat`], [`Error::Corrupt`] or
+    /// [`Error::Storage`], by what is wrong with the file; [`Error::RegisteredTwice`] or
+    /// [`Error::InvalidLimits`] if the builder was used wrongly.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Engine, Error> {
+        self.open_on(Source::File(path.as_ref().to_owned()))
+    }
+
+    /// Opens an engine that keeps its log in memory: everything works, nothing survives.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn in_memory(self) -> Result<Engine, Error> {
+        self.open_on(Source::Memory)
+    }
+
+    /// Opens or creates a log on storage of your own.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open). Only storage that implements redb's range locks can be refused with
+    /// [`Error::AlreadyOpen`].
+    pub fn backend(self, storage: impl StorageBackend) -> Result<Engine, Error> {
+        self.open_on(Source::Custom(Box::new(storage)))
+    }
+
+    fn open_on(self, source: Source) -> Result<Engine, Error> {
+        let began = Instant::now();
+        self.limits.check()?;
+        let store = RedbStore::open(source, self.cache_bytes)?;
+        let verify_time = began.elapsed();
+        let mut engine = self.start(Box::new(store))?;
+        engine.recovery.verify_time = verify_time;
+        Ok(engine)
+    }
+
+    fn start(mut self, store: Box<dyn Store>) -> Result<Engine, Error> {
+        let began = Instant::now();
+        let mut opening = Opening::new(store);
+        let mut replay = Replay::new(&self.registries)?;
+        while opening.next_row(|position, entry| replay.entry(position, entry))? {
+            if let Some(report) = &mut self.on_progress {
+                let (entries, events) = (replay.recovery.entries, replay.recovery.events);
+                report(Progress { entries, events });
+            }
+        }
+        let mut recovery = replay.finish()?;
+        recovery.replay_time = began.elapsed();
+        let log = Arc::new(opening.into_log(Arc::clone(&self.clock), self.limits));
+        let writer = start_writer(&log)?;
+        let timer = Timer::default();
+        let shared = Arc::new(Shared { log, clock: self.clock, timer, registries: self.registries });
+        Ok(Engine { shared, writer: Some(writer), recovery })
+    }
+}
+
+fn start_writer(log: &Arc<Log>) -> Result<crate::sync::JoinHandle<()>, Error> {
+    let log = Arc::clone(log);
+    spawn("boxoffice-writer", move || log.run_writer())
+        .map_err(|error| Error::Storage { cause: format!("no writer thread: {error}").into() })
+}
+
+/// Sorts the events of the log to their streams.
+struct Replay<'r> {
+    types: HashMap<&'static str, &'r Arc<dyn AnyRegistry>>,
+    /// By the stream's number; none for a type that nobody registered.
+    folds: Vec<Option<Box<dyn AnyFold>>>,
+    recovery: Recovery,
+}
+
+impl<'r> Replay<'r> {
+    fn new(registries: &'r HashMap<TypeId, Arc<dyn AnyRegistry>>) -> Result<Self, Error> {
+        let mut types = HashMap::new();
+        for registry in registries.values() {
+            let aggregate = registry.type_name();
+            if types.insert(aggregate, registry).is_some() {
+                return Err(Error::RegisteredTwice { aggregate });
+            }
+        }
+        Ok(Self { types, folds: Vec::new(), recovery: Recovery::default() })
+    }
+
+    fn entry(&mut self, position: u64, entry: &EntryView<'_>) -> Result<(), Error> {
+        self.recovery.entries = position;
+        let mut events = entry.events();
+        let mut mine = smallvec::SmallVec::<[EventView<'_>; 4]>::new();
+        for span in &entry.spans {
+            self.recovery.events += u64::from(span.events);
+            mine.clear();
+            for _ in 0..span.events {
+                let Some(event) = events.next() else { break };
+                mine.push(event?);
+            }
+            if let Some((aggregate, id)) = span.defines {
+                let fold = match self.types.get(aggregate) {
+                    Some(registry) => {
+                        self.recovery.streams += 1;
+                        Some(Arc::clone(registry).fold(id, span.stream))
+                    }
+                    None => {
+                        *self.recovery.unregistered.entry(SmolStr::new(aggregate)).or_default() += 1;
+                        None
+                    }
+                };
+                self.folds.push(fold);
+            }
+            // The audit has seen that the number is defined.
+            if let Some(Some(fold)) = self.folds.get_mut(span.stream as usize) {
+                fold.span(position, entry.decided_at, span, &mine);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Recovery, Error> {
+        let mut recovery = self.recovery;
+        for fold in self.folds.into_iter().flatten() {
+            recovery.fenced.extend(fold.finish()?);
+        }
+        Ok(recovery)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,204 @@
+//! What a program calls: commands, reads and histories of one aggregate type.
+
+use std::any::TypeId;
+use std::fmt;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use super::Shared;
+use super::attempt::{Call, Decided};
+use super::history::History;
+use super::options::Options;
+use super::outcome::{Outcome, View};
+use super::receipt::Receipt;
+use super::registry::Registry;
+use crate::aggregate::Aggregate;
+use crate::error::{Error, StreamName};
+use crate::sync::{Patience, run_blocking};
+
+/// The aggregates of one type in an [`Engine`](crate::Engine).
+///
+/// Cheap to clone, usable from any thread or task. The calls that take a command differ in what they
+/// wait for: `execute` for the disk, `submit` only for the decision; each has an `_async` twin that
+/// suspends a task where the other blocks a thread. A future that is dropped before its decision is
+/// committed leaves nothing behind; after that the decision stands.
+pub struct Handle<A: Aggregate> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) registry: Arc<Registry<A>>,
+    pub(crate) services: Arc<A::Services>,
+    pub(crate) options: Options,
+}
+
+impl<A: Aggregate> Clone for Handle<A> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            registry: Arc::clone(&self.registry),
+            services: Arc::clone(&self.services),
+            options: self.options,
+        }
+    }
+}
+
+impl<A: Aggregate> Handle<A> {
+    pub(super) fn new(shared: &Arc<Shared>, services: Arc<A::Services>) -> Result<Self, Error> {
+        let registered = shared.registries.get(&TypeId::of::<A>());
+        let registry = registered
+            .and_then(|registry| Arc::clone(registry).into_any().downcast::<Registry<A>>().ok())
+            .ok_or(Error::NotRegistered { aggregate: A::TYPE })?;
+        let options = registry.options;
+        Ok(Self { shared: Arc::clone(shared), registry, services, options })
+    }
+
+    /// The same aggregates with other options: make one per way of calling and keep it.
+    #[must_use]
+    pub fn with(&self, options: Options) -> Self {
+        Self { options, ..self.clone() }
+    }
+
+    /// The options that this handle's commands run with.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// Decides a command and blocks until the decision is on disk.
+    ///
+    /// Blocks for locks that others hold, for room in the write queue and for the sync, all within
+    /// [`Options::wait`]; the clock, the services and `decide` run on this thread.
+    ///
+    /// # Errors
+    ///
+    /// Every [`Error`] says what to do about it. Of note: [`Error::LockTimeout`],
+    /// [`Error::Conflict`] and [`Error::Busy`] mean that nothing was decided;
+    /// [`Error::NotYetDurable`] that the decision stands but the wait for the disk ended;
+    /// [`Error::OutcomeUnknown`] that only the next open can tell.
+    ///
+    /// # Panics
+    ///
+    /// A panic of `decide`, of a service or of the clock passes through to the caller. It leaves no
+    /// trace and frees every lock.
+    pub fn execute(&self, id: impl AsRef<str>, command: &A::Command) -> Result<Outcome<A>, Error> {
+        let mut patience = Patience::of_thread(self.options.limit());
+        run_blocking(self.run_to_disk(id.as_ref(), command, &mut patience))
+    }
+
+    /// [`execute`](Self::execute) for a task.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn execute_async(
+        &self,
+        id: impl AsRef<str>,
+        command: &A::Command,
+    ) -> Result<Outcome<A>, Error> {
+        let mut patience = Patience::of_task(self.options.limit(), &self.shared.timer);
+        self.run_to_disk(id.as_ref(), command, &mut patience).await
+    }
+
+    /// Decides a command and returns as soon as the decision has its place in the log. Wait on the
+    /// receipt before telling anybody.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute), except for those of the wait for the disk, which the receipt
+    /// reports.
+    ///
+    /// # Panics
+    ///
+    /// As [`execute`](Self::execute).
+    pub fn submit(&self, id: impl AsRef<str>, command: &A::Command) -> Result<Receipt<A>, Error> {
+        let mut patience = Patience::of_thread(self.options.limit());
+        run_blocking(self.run(id.as_ref(), command, &mut patience, true)).map(|it| self.receipt(it))
+    }
+
+    /// [`submit`](Self::submit) for a task: suspends for locks and for room in the queue.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn submit_async(&self, id: impl AsRef<str>, command: &A::Command) -> Result<Receipt<A>, Error> {
+        let mut patience = Patience::of_task(self.options.limit(), &self.shared.timer);
+        self.run(id.as_ref(), command, &mut patience, true).await.map(|it| self.receipt(it))
+    }
+
+    /// The state of a stream now. Never waits for a decision that is being made, nor for the disk:
+    /// the view says whether it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownStream`]; [`Error::Fenced`]; or why the engine has stopped.
+    pub fn read(&self, id: impl AsRef<str>) -> Result<View<A>, Error> {
+        let log = &self.shared.log;
+        log.check_running()?;
+        let visit = self.registry.visit(id.as_ref(), false)?;
+        let Some(stream) = visit.stream() else {
+            return Err(Error::UnknownStream { stream: self.name(id.as_ref()) });
+        };
+        let seen = stream.look(log)?;
+        let durable = log.durable() >= seen.position;
+        Ok(View { state: seen.state, version: seen.version, position: seen.position, durable })
+    }
+
+    /// Everything that happened to a stream and is on disk, the oldest first, rejections included.
+    /// Scans the log from the stream's first event: its time grows with the log, not with the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownStream`]; or why the engine has stopped.
+    pub fn history(&self, id: impl AsRef<str>) -> Result<History<A>, Error> {
+        self.shared.log.check_running()?;
+        let visit = self.registry.visit(id.as_ref(), false)?;
+        match visit.stream().and_then(|stream| stream.whereabouts()) {
+            Some(place) => Ok(History::new(Arc::clone(&self.shared), self.name(id.as_ref()), place)),
+            None => Err(Error::UnknownStream { stream: self.name(id.as_ref()) }),
+        }
+    }
+
+    /// The ids of all streams of this type, in no particular order.
+    pub fn ids(&self) -> Vec<SmolStr> {
+        self.registry.ids()
+    }
+
+    pub(crate) fn name(&self, id: &str) -> StreamName {
+        Registry::<A>::name(id)
+    }
+
+    async fn run_to_disk(
+        &self,
+        id: &str,
+        command: &A::Command,
+        patience: &mut Patience<'_>,
+    ) -> Result<Outcome<A>, Error> {
+        // A thread commits in place if nobody else does; a task needs the writer.
+        let nudge = !patience.is_thread();
+        let decided = self.run(id, command, patience, nudge).await?;
+        self.shared.log.wait_durable(decided.wait_for, patience).await?;
+        Ok(decided.outcome)
+    }
+
+    async fn run(
+        &self,
+        id: &str,
+        command: &A::Command,
+        patience: &mut Patience<'_>,
+        nudge: bool,
+    ) -> Result<Decided<A>, Error> {
+        Call { handle: self, id, command, patience, nudge }.run().await
+    }
+
+    fn receipt(&self, decided: Decided<A>) -> Receipt<A> {
+        Receipt::new(Arc::clone(&self.shared), decided.outcome, decided.wait_for)
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for Handle<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("type", &A::TYPE)
+            .field("streams", &self.registry.len())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,126 @@
+//! A stream's events as they were stored, read from the log.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use super::Shared;
+use super::scan::spans_of;
+use crate::aggregate::Aggregate;
+use crate::clock::Timestamp;
+use crate::error::{Cause, Error, Fence, StreamName};
+use crate::log::{EventKind, EventView, decode};
+
+/// One number of a stream's history.
+pub struct Recorded<A: Aggregate> {
+    /// The event's number in its stream, from 1, without a gap.
+    pub version: u64,
+    /// The place of its entry in the log.
+    pub position: u64,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+    /// When it became durable: never decreases along the log, also across restarts.
+    pub committed_at: Timestamp,
+    /// What happened.
+    pub what: Happened<A>,
+}
+
+/// What a number of a stream's history holds.
+pub enum Happened<A: Aggregate> {
+    /// Something was decided.
+    Event(A::Event),
+    /// Something was refused.
+    Rejection(A::Rejection),
+}
+
+/// Iterates over a stream's durable history, the oldest first. Keeps one batch in memory.
+///
+/// Each item is an error instead if the log cannot be read or the event does not decode; the iterator
+/// then ends.
+pub struct History<A: Aggregate> {
+    shared: Arc<Shared>,
+    name: StreamName,
+    number: u32,
+    /// The next position to look at, and the last one.
+    next: u64,
+    last: u64,
+    ready: VecDeque<Result<Recorded<A>, Error>>,
+}
+
+impl<A: Aggregate> History<A> {
+    pub(super) fn new(shared: Arc<Shared>, name: StreamName, (born, last, number): (u64, u64, u32)) -> Self {
+        let last = last.min(shared.log.durable());
+        Self { shared, name, number, next: born, last, ready: VecDeque::new() }
+    }
+
+    /// Reads on until the next row that holds something of this stream.
+    fn fill(&mut self) -> Result<(), Error> {
+        while self.ready.is_empty() && self.next <= self.last {
+            let mut row = Vec::new();
+            let Some(view) = self.shared.log.read_row(self.next, &mut row)? else {
+                self.next = u64::MAX;
+                return Ok(());
+            };
+            let until = (view.end() - 1).min(self.last);
+            let (name, ready) = (&self.name, &mut self.ready);
+            spans_of(&view, self.number, self.next..=until, |found| {
+                let (position, decided_at) = (found.position, found.decided_at);
+                for (version, event) in (found.span.first_version..).zip(found.events) {
+                    let what =
+                        happened(event).map_err(|reason| Error::Fenced { stream: name.clone(), reason })?;
+                    let committed_at = view.committed_at;
+                    ready.push_back(Ok(Recorded { version, position, decided_at, committed_at, what }));
+                }
+                Ok(())
+            })?;
+            self.next = until + 1;
+        }
+        Ok(())
+    }
+}
+
+fn happened<A: Aggregate>(event: &EventView<'_>) -> Result<Happened<A>, Fence> {
+    let supported = u32::from(A::EVENT_VERSION);
+    if event.schema > supported {
+        return Err(Fence::NewerEvent { found: event.schema, supported });
+    }
+    match event.kind {
+        EventKind::Event => decode(event.payload).map(Happened::Event),
+        EventKind::Rejection => decode(event.payload).map(Happened::Rejection),
+    }
+    .map_err(|cause| Fence::Undecodable(Cause::from(cause)))
+}
+
+impl<A: Aggregate> Iterator for History<A> {
+    type Item = Result<Recorded<A>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Err(error) = self.fill() {
+            self.next = u64::MAX;
+            self.ready.push_back(Err(error));
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for Recorded<A>
+where
+    A::Event: fmt::Debug,
+    A::Rejection: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = f.debug_struct("Recorded");
+        line.field("version", &self.version).field("position", &self.position);
+        match &self.what {
+            Happened::Event(event) => line.field("event", event),
+            Happened::Rejection(rejection) => line.field("rejection", rejection),
+        };
+        line.finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for History<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History").field("stream", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! The engine: one file, any number of threads, every decision on one path.
+
+mod attempt;
+mod builder;
+mod handle;
+mod history;
+mod lock;
+mod options;
+mod outcome;
+mod rebuild;
+mod receipt;
+mod registry;
+mod replay;
+mod scan;
+mod stamps;
+mod stream;
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+pub use builder::{Builder, Progress, Recovery};
+pub use handle::Handle;
+pub use history::{Happened, History, Recorded};
+pub use options::{Concurrency, Exhausted, Options, Wait};
+pub use outcome::{Decision, Effort, Outcome, View};
+pub use receipt::Receipt;
+
+use crate::aggregate::Aggregate;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::log::Log;
+use crate::sync::{JoinHandle, Patience, Timer, run_blocking};
+use registry::AnyRegistry;
+
+/// One open file of reservations.
+///
+/// Get one from [`Engine::builder`], then a [`Handle`] per aggregate type. Handles are cheap to clone
+/// and may be used from any thread or task; the engine itself is what you keep, and what you close.
+///
+/// Dropping it does what [`close`](Engine::close) does, without telling whether it worked.
+pub struct Engine {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+    recovery: Recovery,
+}
+
+/// What the engine and all its handles have in common.
+pub(crate) struct Shared {
+    pub(crate) log: Arc<Log>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timer: Timer,
+    pub(crate) registries: HashMap<TypeId, Arc<dyn AnyRegistry>>,
+}
+
+impl Engine {
+    /// Starts building an engine: register aggregate types, then open.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A handle to the aggregates of one type, with the services that their decisions use.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotRegistered`] if the builder was not given this type.
+    pub fn handle<A: Aggregate>(&self, services: A::Services) -> Result<Handle<A>, Error> {
+        Handle::new(&self.shared, Arc::new(services))
+    }
+
+    /// What opening the file found.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The last position that was given out, durable or not. 0 for an empty log.
+    pub fn position(&self) -> u64 {
+        self.shared.log.tail()
+    }
+
+    /// The last position that is on disk. Everything at or below it survives a crash.
+    pub fn durable_position(&self) -> u64 {
+        self.shared.log.durable()
+    }
+
+    /// Blocks until everything up to `position` is on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownPosition`] if nothing has that position yet; [`Error::OutcomeUnknown`] or
+    /// [`Error::NotStored`] if the storage failed first.
+    pub fn wait_durable(&self, position: u64) -> Result<(), Error> {
+        let mut patience = Patience::of_thread(None);
+        run_blocking(self.shared.log.wait_durable(position, &mut patience))
+    }
+
+    /// [`wait_durable`](Self::wait_durable) for a task.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn wait_durable_async(&self, position: u64) -> Result<(), Error> {
+        let mut patience = Patience::of_task(None, &self.shared.timer);
+        self.shared.log.wait_durable(position, &mut patience).await
+    }
+
+    /// Refuses new commands, makes what was decided durable, and closes the file. Blocks for the last
+    /// sync. Handles and receipts stay usable: receipts resolve, handles answer [`Error::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// What the storage said, now or earlier. Everything that was acknowledged is on disk even then.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.shut_down()
+    }
+
+    fn shut_down(&mut self) -> Result<(), Error> {
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        self.shared.log.close();
+        // The writer does not panic: what it calls of others is guarded.
+        let _ = writer.join();
+        self.shared.log.release()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.shut_down();
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("position", &self.position())
+            .field("durable", &self.durable_position())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,182 @@
+//! What a caller gets: the outcome of a command, and the view that a read returns.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::aggregate::{Aggregate, Events};
+use crate::clock::Timestamp;
+
+/// What was decided on one command.
+///
+/// A rejection is in here, not in the error: look at it.
+#[must_use = "the command may have been rejected"]
+pub struct Outcome<A: Aggregate> {
+    pub(crate) decision: Decision<A>,
+    pub(crate) version: u64,
+    pub(crate) position: Option<u64>,
+    pub(crate) decided_at: Timestamp,
+    pub(crate) effort: Effort,
+}
+
+/// The two ways that a decision can go.
+pub enum Decision<A: Aggregate> {
+    /// The events that the command caused, in order; none if nothing had to change.
+    Accepted(Events<A::Event>),
+    /// Why the domain said no.
+    Rejected(A::Rejection),
+}
+
+/// What it took to get a decision through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// How often a decision was thrown away because somebody else's commit came first.
+    pub conflicts: u32,
+    /// How often the call queued for locks that others held.
+    pub lock_waits: u32,
+    /// Whether the decision was made as the holder of the scope's locks.
+    pub turn: bool,
+}
+
+impl<A: Aggregate> Outcome<A> {
+    /// Whether the domain said yes.
+    pub fn is_accepted(&self) -> bool {
+        matches!(self.decision, Decision::Accepted(_))
+    }
+
+    /// The events, none for a rejection.
+    pub fn events(&self) -> &[A::Event] {
+        match &self.decision {
+            Decision::Accepted(events) => events,
+            Decision::Rejected(_) => &[],
+        }
+    }
+
+    /// Why the domain said no, if it did.
+    pub fn rejection(&self) -> Option<&A::Rejection> {
+        match &self.decision {
+            Decision::Accepted(_) => None,
+            Decision::Rejected(rejection) => Some(rejection),
+        }
+    }
+
+    /// The decision, to match on.
+    pub fn decision(&self) -> &Decision<A> {
+        &self.decision
+    }
+
+    /// The events, or the rejection as an error, for a caller to whom a "no" is one.
+    ///
+    /// # Errors
+    ///
+    /// The rejection.
+    pub fn into_result(self) -> Result<Events<A::Event>, A::Rejection> {
+        match self.decision {
+            Decision::Accepted(events) => Ok(events),
+            Decision::Rejected(rejection) => Err(rejection),
+        }
+    }
+
+    /// The stream's version after this decision; for an outcome that was not stored, the version that
+    /// it was decided on.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The decision's place in the log, if it was stored.
+    pub fn position(&self) -> Option<u64> {
+        self.position
+    }
+
+    /// The time at which it was decided.
+    pub fn decided_at(&self) -> Timestamp {
+        self.decided_at
+    }
+
+    /// What it took.
+    pub fn effort(&self) -> Effort {
+        self.effort
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for Outcome<A>
+where
+    A::Event: fmt::Debug,
+    A::Rejection: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome")
+            .field("decision", &self.decision)
+            .field("version", &self.version)
+            .field("position", &self.position)
+            .field("effort", &self.effort)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for Decision<A>
+where
+    A::Event: fmt::Debug,
+    A::Rejection: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted(events) => f.debug_tuple("Accepted").field(&&**events).finish(),
+            Self::Rejected(rejection) => f.debug_tuple("Rejected").field(rejection).finish(),
+        }
+    }
+}
+
+/// A stream's state at one version. Later commits do not change it.
+pub struct View<A: Aggregate> {
+    pub(crate) state: Arc<A::State>,
+    pub(crate) version: u64,
+    pub(crate) position: u64,
+    pub(crate) durable: bool,
+}
+
+impl<A: Aggregate> View<A> {
+    /// How many events the stream had.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The position of the last of them.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether everything in this view was already on disk. If not,
+    /// [`Engine::wait_durable`](crate::Engine::wait_durable) with its position waits for that.
+    pub fn is_durable(&self) -> bool {
+        self.durable
+    }
+}
+
+impl<A: Aggregate> Deref for View<A> {
+    type Target = A::State;
+
+    fn deref(&self) -> &A::State {
+        &self.state
+    }
+}
+
+impl<A: Aggregate> Clone for View<A> {
+    fn clone(&self) -> Self {
+        Self { state: Arc::clone(&self.state), ..*self }
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for View<A>
+where
+    A::State: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("version", &self.version)
+            .field("position", &self.position)
+            .field("durable", &self.durable)
+            .field("state", &self.state)
+            .finish()
+    }
+}

@@ -1,0 +1,67 @@
+//! After `apply` panicked: the state from the log again, while the stream is fenced.
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::registry::Registry;
+use super::replay::{AnyFold, Fold};
+use super::scan::spans_of;
+use super::stream::Stream;
+use crate::aggregate::Aggregate;
+use crate::error::{Cause, Fence};
+use crate::log::Log;
+use crate::sync::{Patience, run_blocking, spawn};
+
+/// Starts the rebuild on a thread of its own: it waits for the disk and reads the log. If the engine
+/// stops meanwhile the stream stays fenced.
+pub(crate) fn start<A: Aggregate>(
+    shared: &Shared,
+    registry: &Arc<Registry<A>>,
+    stream: &Arc<Stream<A>>,
+    said: &Cause,
+) {
+    let log = Arc::clone(&shared.log);
+    let registry = Arc::clone(registry);
+    let fenced = Arc::clone(stream);
+    let body = move || match rebuild(&log, &registry, &fenced) {
+        Ok(state) => fenced.unfence(Ok(state)),
+        Err(Some(fence)) => fenced.unfence(Err(fence)),
+        Err(None) => {}
+    };
+    if spawn("boxoffice-rebuild", body).is_err() {
+        stream.unfence(Err(Fence::ApplyPanicked(said.clone())));
+    }
+}
+
+fn rebuild<A: Aggregate>(
+    log: &Log,
+    registry: &Arc<Registry<A>>,
+    stream: &Stream<A>,
+) -> Result<A::State, Option<Fence>> {
+    let Some((born, last, number)) = stream.whereabouts() else { return Ok(A::State::default()) };
+    let (version, _) = stream.numbered();
+    run_blocking(log.wait_durable(last, &mut Patience::of_thread(None))).map_err(|_| None)?;
+    let mut fold = Fold::new(Arc::clone(registry), &stream.name.id, number);
+    let (mut row, mut position) = (Vec::new(), born);
+    while position <= last {
+        let Some(view) = log.read_row(position, &mut row).map_err(|_| None)? else { break };
+        spans_of(&view, number, position..=last, |found| {
+            fold.span(found.position, found.decided_at, found.span, found.events);
+            Ok(())
+        })
+        .map_err(|_| None)?;
+        position = view.end();
+    }
+    match fold.fence() {
+        Some(fence) => Err(Some(fence.clone())),
+        None if fold.version() == version => Ok(fold.state),
+        None => {
+            log.broken(format!(
+                "{}: rebuilt to version {}, numbered to {version}",
+                stream.name,
+                fold.version()
+            ));
+            Err(None)
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Proof that a decision is ordered; waiting on it means that it is durable.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::Shared;
+use super::outcome::Outcome;
+use crate::aggregate::Aggregate;
+use crate::error::Error;
+use crate::sync::{Patience, Waiter, run_blocking};
+
+/// A decision that has its place in the log and is on its way to the disk.
+///
+/// [`wait`](Receipt::wait) blocks until it is there, `.await` suspends until then. Both give the
+/// outcome. Dropping a receipt changes nothing: the decision stands.
+#[must_use = "the decision is not durable, and may be a rejection, until the receipt is waited for"]
+pub struct Receipt<A: Aggregate> {
+    shared: Arc<Shared>,
+    // Absent once the outcome was handed over.
+    outcome: Option<Outcome<A>>,
+    /// Durable when everything up to here is.
+    position: u64,
+    place: Option<Arc<Waiter>>,
+}
+
+impl<A: Aggregate> Receipt<A> {
+    pub(crate) fn new(shared: Arc<Shared>, outcome: Outcome<A>, position: u64) -> Self {
+        Self { shared, outcome: Some(outcome), position, place: None }
+    }
+
+    /// The position that must be durable before this outcome is: the decision's own, or, for an
+    /// outcome that was not stored, that of everything it may have depended on.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether it is on disk already. Never blocks.
+    pub fn is_durable(&self) -> bool {
+        self.shared.log.durable() >= self.position
+    }
+
+    /// The outcome as decided, before it is durable: do not promise anything to anybody on it.
+    /// `None` only after the receipt was awaited to its end.
+    pub fn provisional(&self) -> Option<&Outcome<A>> {
+        self.outcome.as_ref()
+    }
+
+    /// Blocks until the decision is on disk, for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutcomeUnknown`] or [`Error::NotStored`] if the storage failed first: stop, and open
+    /// the file again.
+    pub fn wait(mut self) -> Result<Outcome<A>, Error> {
+        let mut patience = Patience::of_thread(None);
+        run_blocking(self.shared.log.wait_durable(self.position, &mut patience))?;
+        self.outcome.take().ok_or(Error::Closed)
+    }
+}
+
+impl<A: Aggregate> Future for Receipt<A> {
+    type Output = Result<Outcome<A>, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match this.shared.log.poll_durable(this.position, &mut this.place, cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => Poll::Ready(this.outcome.take().ok_or(Error::Closed)),
+        }
+    }
+}
+
+// Nothing in a receipt is pinned.
+impl<A: Aggregate> Unpin for Receipt<A> {}
+
+impl<A: Aggregate> fmt::Debug for Receipt<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("position", &self.position)
+            .field("durable", &self.is_durable())
+            .finish_non_exhaustive()
+    }
+}

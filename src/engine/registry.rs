@@ -1,0 +1,119 @@
+//! The streams of one aggregate type, by id.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use smol_str::SmolStr;
+
+use super::options::Options;
+use super::replay::{AnyFold, Fold};
+use super::stream::{Inner, Stream};
+use crate::aggregate::{Aggregate, Interner};
+use crate::error::{Error, StreamName};
+use crate::sync::Mutex;
+
+/// All that is in memory of one aggregate type.
+pub(crate) struct Registry<A: Aggregate> {
+    pub(crate) options: Options,
+    pub(crate) interner: Mutex<Interner>,
+    streams: DashMap<SmolStr, Arc<Stream<A>>>,
+}
+
+impl<A: Aggregate> Registry<A> {
+    pub(crate) fn new(options: Options) -> Self {
+        Self { options, interner: Mutex::new(Interner::default()), streams: DashMap::new() }
+    }
+
+    pub(crate) fn name(id: &str) -> StreamName {
+        StreamName { aggregate: SmolStr::new_static(A::TYPE), id: SmolStr::new(id) }
+    }
+
+    // A guard of the map never outlives the lookup: holding one while asking the map again, on the
+    // same thread, would hang.
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<Stream<A>>> {
+        self.streams.get(id).map(|found| Arc::clone(&found))
+    }
+
+    /// Looks at a stream for one call. A stream that has no version yet is only there for as long as
+    /// somebody works on it: neither a rejection nor a read creates one.
+    pub(crate) fn visit(&self, id: &str, create: bool) -> Result<Visit<'_, A>, Error> {
+        let stream = match self.find(id) {
+            Some(stream) => stream,
+            None if create => {
+                let new = || Arc::new(Stream::new(Self::name(id), Inner::default()));
+                Arc::clone(&self.streams.entry(SmolStr::new(id)).or_insert_with(new))
+            }
+            None => return Err(Error::UnknownStream { stream: Self::name(id) }),
+        };
+        let visit = Visit { registry: self, stream: Some(stream) };
+        if !create && !visit.stream().is_some_and(|stream| stream.exists()) {
+            return Err(Error::UnknownStream { stream: Self::name(id) });
+        }
+        Ok(visit)
+    }
+
+    pub(crate) fn insert(&self, stream: Stream<A>) -> Result<(), Error> {
+        let name = stream.name.clone();
+        match self.streams.insert(name.id.clone(), Arc::new(stream)) {
+            None => Ok(()),
+            Some(_) => Err(Error::Corrupt { cause: format!("{name} is defined twice").into() }),
+        }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<SmolStr> {
+        let existing = self.streams.iter().filter(|stream| stream.exists());
+        existing.map(|stream| stream.key().clone()).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.streams.len()
+    }
+}
+
+/// A stream for the time of one call.
+pub(crate) struct Visit<'r, A: Aggregate> {
+    registry: &'r Registry<A>,
+    // Absent only while dropping.
+    stream: Option<Arc<Stream<A>>>,
+}
+
+impl<A: Aggregate> Visit<'_, A> {
+    pub(crate) fn stream(&self) -> Option<&Arc<Stream<A>>> {
+        self.stream.as_ref()
+    }
+}
+
+impl<A: Aggregate> Drop for Visit<'_, A> {
+    fn drop(&mut self) {
+        let Some(stream) = self.stream.take() else { return };
+        if stream.exists() {
+            return;
+        }
+        let id = stream.name.id.clone();
+        // Given up before the look: of several that leave, the last one finds the map's own only.
+        drop(stream);
+        self.registry.streams.remove_if(&id, |_, stream| !stream.exists() && Arc::strong_count(stream) == 1);
+    }
+}
+
+/// A registry whose type is not known here.
+pub(crate) trait AnyRegistry: Send + Sync {
+    fn type_name(&self) -> &'static str;
+    fn fold(self: Arc<Self>, id: &str, number: u32) -> Box<dyn AnyFold>;
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+impl<A: Aggregate> AnyRegistry for Registry<A> {
+    fn type_name(&self) -> &'static str {
+        A::TYPE
+    }
+
+    fn fold(self: Arc<Self>, id: &str, number: u32) -> Box<dyn AnyFold> {
+        Box::new(Fold::new(self, id, number))
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}

@@ -1,0 +1,97 @@
+//! State from the log: one stream's events folded, the same way at open and after a panic.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::registry::Registry;
+use super::stream::{Inner, Stream};
+use crate::aggregate::Aggregate;
+use crate::clock::Timestamp;
+use crate::error::{Cause, Error, Fence, StreamName};
+use crate::log::{EventKind, EventView, Span, decode};
+
+/// A stream being read from the log.
+pub(crate) struct Fold<A: Aggregate> {
+    registry: Arc<Registry<A>>,
+    pub(crate) state: A::State,
+    inner: Inner<A>,
+    name: StreamName,
+}
+
+/// A fold whose type is not known here.
+pub(crate) trait AnyFold {
+    /// Takes the events of one span. An event that cannot be taken fences the stream.
+    fn span(&mut self, position: u64, decided_at: Timestamp, span: &Span<'_>, events: &[EventView<'_>]);
+
+    /// Puts the stream into its registry; returns why it is fenced, if it is.
+    fn finish(self: Box<Self>) -> Result<Option<(StreamName, Fence)>, Error>;
+}
+
+impl<A: Aggregate> Fold<A> {
+    pub(crate) fn new(registry: Arc<Registry<A>>, id: &str, number: u32) -> Self {
+        let mut inner = Inner::default();
+        inner.number = Some(number);
+        Self { registry, state: A::State::default(), inner, name: Registry::<A>::name(id) }
+    }
+
+    /// Why the events so far could not all be taken.
+    pub(crate) fn fence(&self) -> Option<&Fence> {
+        self.inner.fence.as_ref()
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.inner.version
+    }
+
+    fn take(&mut self, event: &EventView<'_>) -> Result<(), Fence> {
+        if event.schema > u32::from(A::EVENT_VERSION) {
+            let supported = u32::from(A::EVENT_VERSION);
+            return Err(Fence::NewerEvent { found: event.schema, supported });
+        }
+        if event.kind == EventKind::Rejection {
+            return Ok(());
+        }
+        let decoded: A::Event = decode(event.payload).map_err(|cause| Fence::Undecodable(cause.into()))?;
+        let registry = &self.registry;
+        let state = &mut self.state;
+        catch_unwind(AssertUnwindSafe(|| {
+            let event = A::intern(decoded, &mut registry.interner.lock());
+            A::apply(state, &event);
+        }))
+        .map_err(|panic| Fence::ApplyPanicked(panic_message(&*panic)))
+    }
+}
+
+impl<A: Aggregate> AnyFold for Fold<A> {
+    fn span(&mut self, position: u64, decided_at: Timestamp, span: &Span<'_>, events: &[EventView<'_>]) {
+        if self.inner.fence.is_none() {
+            for event in events {
+                if let Err(fence) = self.take(event) {
+                    self.inner.fence = Some(fence);
+                    break;
+                }
+            }
+        }
+        if self.inner.born == 0 {
+            self.inner.born = position;
+        }
+        self.inner.version += u64::from(span.events);
+        self.inner.position = position;
+        self.inner.decided_at = self.inner.decided_at.max(decided_at);
+    }
+
+    fn finish(self: Box<Self>) -> Result<Option<(StreamName, Fence)>, Error> {
+        let Self { registry, state, mut inner, name } = *self;
+        inner.state = Arc::new(state);
+        let fenced = inner.fence.clone().map(|fence| (name.clone(), fence));
+        registry.insert(Stream::new(name, inner))?;
+        Ok(fenced)
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> Cause {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    Cause::from(said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message"))
+}

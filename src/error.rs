@@ -1,0 +1,378 @@
+//! Every way a call can fail, and what the caller should do about it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol_str::SmolStr;
+
+/// A stream's full name: the aggregate type and the id. No id can alias another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StreamName {
+    /// [`Aggregate::TYPE`](crate::Aggregate::TYPE).
+    pub aggregate: SmolStr,
+    /// The id that the caller chose.
+    pub id: SmolStr,
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.aggregate, self.id)
+    }
+}
+
+/// What a caller should do about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Advice {
+    /// Nothing was decided. The same call may succeed later.
+    Retry,
+    /// Nothing was decided, and the same call will fail again: change the call, the limits, the
+    /// aggregate's code or the file that was named.
+    Fix,
+    /// The decision stands and will become durable; only the wait for it ended. Do not send it
+    /// again: wait on, or look at the stream.
+    Wait,
+    /// This engine decides nothing more. Close it, look at the disk, open the file again, and
+    /// compare what it holds with what was acknowledged.
+    Stop,
+}
+
+/// Why a storage operation failed, kept as text so that every caller can be handed the same cause.
+pub type Cause = Arc<str>;
+
+/// A command that no state could accept, refused before any work.
+///
+/// Returned by [`Aggregate::check`](crate::Aggregate::check).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid(pub SmolStr);
+
+impl Invalid {
+    /// Says what is wrong with the command, and what would be right.
+    pub fn new(why: impl AsRef<str>) -> Self {
+        Self(SmolStr::new(why))
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a call failed. A domain's "no" is not here: that is a rejection, and an
+/// [`Outcome`](crate::Outcome).
+///
+/// [`Error::advice`] sorts the variants into retry, fix, wait and stop.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// **Retry.** Another commit changed a part of this command's scope at every attempt, and the
+    /// options say to report that instead of taking a turn.
+    Conflict {
+        /// Whose parts changed.
+        stream: StreamName,
+        /// How many attempts were made.
+        attempts: u32,
+    },
+    /// **Retry.** Somebody else held a part of this command's scope until the deadline.
+    LockTimeout {
+        /// Whose lock was waited for.
+        stream: StreamName,
+        /// How long this call waited for it.
+        waited: Duration,
+    },
+    /// **Retry.** Somebody else holds a part of this command's scope, and the options say not to
+    /// wait.
+    WouldBlock {
+        /// Whose lock is taken.
+        stream: StreamName,
+    },
+    /// **Retry, more slowly.** More bytes wait for the disk than
+    /// [`Limits::queue_bytes`](crate::Limits::queue_bytes) allows, and no room appeared in time.
+    Busy {
+        /// How long this call waited for room.
+        waited: Duration,
+    },
+    /// **Wait.** The decision was made and stands, but was not on disk when the deadline passed.
+    /// Do not send the command again.
+    NotYetDurable {
+        /// The decision's place in the log: hand it to
+        /// [`Engine::wait_durable`](crate::Engine::wait_durable).
+        position: u64,
+    },
+
+    /// **Fix.** A stream id must have 1 to [`Limits::id_bytes`](crate::Limits::id_bytes) bytes.
+    InvalidId {
+        /// How many bytes the id has.
+        bytes: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// **Fix.** The stream has no events, and this command does not create one.
+    UnknownStream {
+        /// The stream that was named.
+        stream: StreamName,
+    },
+    /// **Fix.** The command is malformed in itself, whatever the state.
+    InvalidCommand {
+        /// What is wrong with it.
+        why: Invalid,
+    },
+    /// **Fix.** The decision encodes to more than one entry may hold.
+    TooLarge {
+        /// At least how many bytes it needs.
+        bytes: usize,
+        /// How many it may need.
+        limit: usize,
+    },
+    /// **Fix.** An event or a rejection could not be written by serde.
+    Encode {
+        /// What serde said.
+        cause: Cause,
+    },
+    /// **Fix the aggregate.** An event touches a part that the command's scope did not name.
+    /// Nothing was stored.
+    OutOfScope {
+        /// The stream whose command it was.
+        stream: StreamName,
+        /// The part that was touched.
+        part: Arc<str>,
+    },
+    /// **Fix the aggregate.** `apply` panicked. Nothing of the entry was stored; the stream is fenced
+    /// while its state is rebuilt from the log.
+    ApplyPanicked {
+        /// The stream whose event it was.
+        stream: StreamName,
+        /// What the panic said.
+        message: Cause,
+    },
+    /// **Retry** when the reason is [`Fence::Rebuilding`], otherwise **fix**: this stream takes no
+    /// commands and no reads. Other streams are not affected.
+    Fenced {
+        /// The stream.
+        stream: StreamName,
+        /// Why.
+        reason: Fence,
+    },
+    /// **Fix.** The aggregate type was not registered with the builder.
+    NotRegistered {
+        /// The type that was asked for.
+        aggregate: &'static str,
+    },
+    /// **Fix.** Two different Rust types were registered under one name.
+    RegisteredTwice {
+        /// The name.
+        aggregate: &'static str,
+    },
+    /// **Fix.** The log has no such position yet.
+    UnknownPosition {
+        /// The position that was named.
+        position: u64,
+        /// The last one that was given out.
+        last: u64,
+    },
+    /// **Fix.** The limits contradict each other.
+    InvalidLimits {
+        /// The rule that is broken.
+        what: &'static str,
+    },
+
+    /// **Stop.** The disk failed while this decision was being written: it may or may not be
+    /// there after the next open.
+    OutcomeUnknown {
+        /// The decision's place in the log, if it is there.
+        position: u64,
+        /// What the storage said.
+        cause: Cause,
+    },
+    /// **Stop.** The disk failed before this decision was written: it will not be there after the
+    /// next open.
+    NotStored {
+        /// What the storage said.
+        cause: Cause,
+    },
+    /// **Stop.** The storage failed, now or earlier; this engine neither decides nor reads any
+    /// more.
+    Storage {
+        /// What the storage said.
+        cause: Cause,
+    },
+    /// **Stop.** A rule that this crate promises to keep was found broken. Please report it. Nothing
+    /// is decided any more, and nothing that was seen after the break was written.
+    Broken {
+        /// Which rule.
+        invariant: Cause,
+    },
+    /// **Stop.** The engine was closed.
+    Closed,
+
+    /// **Fix.** Another engine, in this process or another, has the file open.
+    AlreadyOpen,
+    /// **Fix.** The file is a redb database that something else wrote, or no database at all. It was
+    /// not changed.
+    NotALog {
+        /// What was found instead.
+        cause: Cause,
+    },
+    /// **Fix.** The file was written by a newer version of this crate. It was not changed: open it
+    /// with that version.
+    NewerFormat {
+        /// The format of the file.
+        found: u32,
+        /// The newest format that this version reads.
+        supported: u32,
+    },
+    /// **Stop.** The file was damaged: a checksum, a length or a number that must have no gap is
+    /// wrong. Restore a backup; no data is served from a file in this state.
+    Corrupt {
+        /// What is wrong, and where.
+        cause: Cause,
+    },
+}
+
+/// Why a stream is fenced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fence {
+    /// `apply` panicked on a new event. The state is being rebuilt from the log.
+    Rebuilding,
+    /// `apply` panicked on an event of the log. Mend `apply`, then open the file again.
+    ApplyPanicked(Cause),
+    /// An event of the log does not decode as this type's event. Mend the type, then open again.
+    Undecodable(Cause),
+    /// An event of the log has a newer schema version than this program knows.
+    NewerEvent {
+        /// The event's version.
+        found: u32,
+        /// [`Aggregate::EVENT_VERSION`](crate::Aggregate::EVENT_VERSION).
+        supported: u32,
+    },
+}
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rebuilding => f.write_str("its state is being rebuilt; retry shortly"),
+            Self::ApplyPanicked(cause) => {
+                write!(f, "apply panicked on a stored event ({cause}); mend it and open again")
+            }
+            Self::Undecodable(cause) => {
+                write!(f, "a stored event does not decode ({cause}); mend the event type and open again")
+            }
+            Self::NewerEvent { found, supported } => write!(
+                f,
+                "a stored event has schema version {found}, this program knows {supported}; use a newer program"
+            ),
+        }
+    }
+}
+
+impl Error {
+    /// What the caller should do: retry, fix, wait or stop.
+    ///
+    /// ```
+    /// use boxoffice::{Error, error::Advice};
+    /// assert_eq!(Error::Closed.advice(), Advice::Stop);
+    /// ```
+    pub fn advice(&self) -> Advice {
+        match self {
+            Self::Conflict { .. }
+            | Self::LockTimeout { .. }
+            | Self::WouldBlock { .. }
+            | Self::Busy { .. }
+            | Self::Fenced { reason: Fence::Rebuilding, .. } => Advice::Retry,
+            Self::NotYetDurable { .. } => Advice::Wait,
+            Self::InvalidId { .. }
+            | Self::UnknownStream { .. }
+            | Self::InvalidCommand { .. }
+            | Self::TooLarge { .. }
+            | Self::Encode { .. }
+            | Self::OutOfScope { .. }
+            | Self::ApplyPanicked { .. }
+            | Self::Fenced { .. }
+            | Self::NotRegistered { .. }
+            | Self::RegisteredTwice { .. }
+            | Self::UnknownPosition { .. }
+            | Self::InvalidLimits { .. }
+            | Self::AlreadyOpen
+            | Self::NotALog { .. }
+            | Self::NewerFormat { .. } => Advice::Fix,
+            Self::OutcomeUnknown { .. }
+            | Self::NotStored { .. }
+            | Self::Storage { .. }
+            | Self::Broken { .. }
+            | Self::Closed
+            | Self::Corrupt { .. } => Advice::Stop,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict { stream, attempts } => {
+                write!(f, "{stream}: another commit came first in each of {attempts} attempts; retry")
+            }
+            Self::LockTimeout { stream, waited } => {
+                write!(f, "{stream}: still locked after {} ms; retry", waited.as_millis())
+            }
+            Self::WouldBlock { stream } => write!(f, "{stream}: locked right now; retry"),
+            Self::Busy { waited } => {
+                write!(f, "the write queue was still full after {} ms; retry more slowly", waited.as_millis())
+            }
+            Self::NotYetDurable { position } => write!(
+                f,
+                "decided at position {position} but not on disk before the deadline; wait, do not send it again"
+            ),
+            Self::InvalidId { bytes, limit } => {
+                write!(f, "a stream id must have 1 to {limit} bytes, this one has {bytes}")
+            }
+            Self::UnknownStream { stream } => write!(f, "{stream} does not exist; create it first"),
+            Self::InvalidCommand { why } => write!(f, "malformed command: {why}"),
+            Self::TooLarge { bytes, limit } => {
+                write!(f, "the decision needs at least {bytes} bytes, an entry may have {limit}")
+            }
+            Self::Encode { cause } => write!(f, "an event could not be encoded: {cause}"),
+            Self::OutOfScope { stream, part } => {
+                write!(f, "{stream}: an event touches {part}, which the command's scope does not name")
+            }
+            Self::ApplyPanicked { stream, message } => {
+                write!(f, "{stream}: apply panicked ({message}); nothing was stored")
+            }
+            Self::Fenced { stream, reason } => write!(f, "{stream} is fenced: {reason}"),
+            Self::NotRegistered { aggregate } => {
+                write!(f, "the aggregate type {aggregate} was not registered with the builder")
+            }
+            Self::RegisteredTwice { aggregate } => {
+                write!(f, "two different types are registered as {aggregate}")
+            }
+            Self::UnknownPosition { position, last } => {
+                write!(f, "position {position} does not exist yet, the last one is {last}")
+            }
+            Self::InvalidLimits { what } => f.write_str(what),
+            Self::OutcomeUnknown { position, cause } => write!(
+                f,
+                "the storage failed while position {position} was written ({cause}); open the file again to learn whether it is there"
+            ),
+            Self::NotStored { cause } => {
+                write!(f, "the storage failed before this decision was written ({cause}); it is lost")
+            }
+            Self::Storage { cause } => {
+                write!(f, "the storage failed ({cause}); close, check the disk, and open the file again")
+            }
+            Self::Broken { invariant } => {
+                write!(f, "broken invariant: {invariant}; the engine has stopped, please report this")
+            }
+            Self::Closed => f.write_str("the engine is closed"),
+            Self::AlreadyOpen => f.write_str("the file is open in another engine; close that one first"),
+            Self::NotALog { cause } => write!(f, "not a boxoffice file: {cause}; it was not changed"),
+            Self::NewerFormat { found, supported } => write!(
+                f,
+                "the file has format {found}, this version reads up to {supported}; use a newer boxoffice"
+            ),
+            Self::Corrupt { cause } => write!(f, "the file is damaged: {cause}; restore a backup"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,97 @@
+//! The one door to bincode: values to bytes and back, bounded in both directions.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::write::Writer;
+use bincode::error::{DecodeError, EncodeError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use smallvec::{Array, SmallVec};
+
+use crate::limits::MAX_ENTRY_BYTES;
+
+// A length that a damaged or hostile payload claims is refused before memory is spent on it.
+type Config = Configuration<LittleEndian, Varint, Limit<MAX_ENTRY_BYTES>>;
+
+fn config() -> Config {
+    bincode::config::standard().with_limit::<MAX_ENTRY_BYTES>()
+}
+
+/// Why a value could not be encoded.
+#[derive(Debug)]
+pub(crate) enum EncodeFailure {
+    TooLarge,
+    Serde(String),
+}
+
+/// Appends `value` to `out`, whose length never exceeds `limit`.
+pub(crate) fn encode_to<T: Serialize, A: Array<Item = u8>>(
+    value: &T,
+    out: &mut SmallVec<A>,
+    limit: usize,
+) -> Result<(), EncodeFailure> {
+    let mut bounded = Bounded { out, limit, overrun: false };
+    match bincode::serde::encode_into_writer(value, &mut bounded, config()) {
+        Ok(()) => Ok(()),
+        Err(_) if bounded.overrun => Err(EncodeFailure::TooLarge),
+        Err(error) => Err(EncodeFailure::Serde(error.to_string())),
+    }
+}
+
+// bincode enforces its limit only when it decodes.
+struct Bounded<'a, A: Array<Item = u8>> {
+    out: &'a mut SmallVec<A>,
+    limit: usize,
+    overrun: bool,
+}
+
+impl<A: Array<Item = u8>> Writer for Bounded<'_, A> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        if self.limit.saturating_sub(self.out.len()) < bytes.len() {
+            self.overrun = true;
+            return Err(EncodeError::Other("entry too large"));
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Reads exactly one value: bytes left over are an error too.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    let (value, used) =
+        bincode::serde::decode_from_slice(bytes, config()).map_err(|error: DecodeError| error.to_string())?;
+    if used != bytes.len() {
+        return Err(format!("{} bytes left over", bytes.len() - used));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_decodes_and_nothing_shorter_or_longer_does(value: (u64, String, Vec<Option<i32>>)) {
+            let mut bytes = SmallVec::<[u8; 16]>::new();
+            encode_to(&value, &mut bytes, 1 << 20).unwrap();
+            prop_assert_eq!(decode::<(u64, String, Vec<Option<i32>>)>(&bytes).unwrap(), value.clone());
+            bytes.push(0);
+            prop_assert!(decode::<(u64, String, Vec<Option<i32>>)>(&bytes).is_err());
+            bytes.pop();
+            let whole = bytes.len();
+            bytes.pop();
+            prop_assert!(decode::<(u64, String, Vec<Option<i32>>)>(&bytes).is_err());
+            let mut small = SmallVec::<[u8; 16]>::new();
+            prop_assert!(matches!(encode_to(&value, &mut small, whole - 1), Err(EncodeFailure::TooLarge)));
+            prop_assert!(small.len() < whole);
+        }
+
+        #[test]
+        fn hostile_bytes_give_an_error_and_not_memory(bytes: Vec<u8>) {
+            let _ = decode::<Vec<Vec<u64>>>(&bytes);
+            let _ = decode::<std::collections::HashMap<String, Vec<u8>>>(&bytes);
+        }
+    }
+}

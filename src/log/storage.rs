@@ -1,0 +1,143 @@
+//! Where the bytes are: a file, memory, or a user's own storage, behind a gate that can be shut.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::backends::{FileBackend, InMemoryBackend};
+use redb::{BackendError, StorageBackend};
+
+use crate::error::{Cause, Error};
+
+/// What an engine is opened on.
+pub(crate) enum Source {
+    File(PathBuf),
+    Memory,
+    Custom(Box<dyn StorageBackend>),
+}
+
+/// A storage that can be shut for good: nothing is written after that, whatever redb still wants.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    inner: Box<dyn StorageBackend>,
+    shut: Arc<AtomicBool>,
+}
+
+/// Shuts a [`Gate`] from outside redb.
+#[derive(Clone, Debug)]
+pub(crate) struct Latch(Arc<AtomicBool>);
+
+impl Latch {
+    pub(crate) fn shut(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// A file that was new must have its directory entry on disk before anything in it is acknowledged.
+pub(crate) struct NewFile(Option<PathBuf>);
+
+impl NewFile {
+    pub(crate) fn settle(self) -> Result<(), Error> {
+        let Some(path) = self.0 else { return Ok(()) };
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| Error::Storage { cause: Cause::from(format!("{}: {error}", parent.display())) })
+    }
+}
+
+impl Gate {
+    pub(crate) fn open(source: Source) -> Result<(Self, Latch, NewFile), Error> {
+        let (inner, new): (Box<dyn StorageBackend>, _) = match source {
+            Source::Memory => (Box::new(InMemoryBackend::new()), NewFile(None)),
+            Source::Custom(backend) => (backend, NewFile(None)),
+            Source::File(path) => {
+                let file = open_file(&path).map_err(|error| Error::Storage {
+                    cause: Cause::from(format!("{}: {error}", path.display())),
+                })?;
+                let new = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+                let backend = FileBackend::new(file).map_err(|error| Error::Storage {
+                    cause: Cause::from(format!("{}: {error}", path.display())),
+                })?;
+                (Box::new(backend), NewFile(new.then_some(path)))
+            }
+        };
+        let shut = Arc::new(AtomicBool::new(false));
+        Ok((Self { inner, shut: Arc::clone(&shut) }, Latch(shut), new))
+    }
+
+    fn may_write(&self) -> io::Result<()> {
+        if self.shut.load(Ordering::Acquire) {
+            return Err(io::Error::other("shut after an earlier failure"));
+        }
+        Ok(())
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    // After a failed fsync the kernel may keep pages that it wrongly calls clean: what is read from
+    // here on must come from the disk. A hint, so a file system that does not know it is no error.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    Ok(file)
+}
+
+impl StorageBackend for Gate {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.may_write()?;
+        self.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.may_write()?;
+        self.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.may_write()?;
+        self.inner.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.inner.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.inner.query_lock_range(start, end)
+    }
+}

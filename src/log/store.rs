@@ -1,0 +1,235 @@
+//! The narrow seam to what keeps rows: append one, read from a position, close. redb is the default.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(all(test, shuttle))]
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, StorageError, TableDefinition,
+    TableError, TableHandle,
+};
+
+use super::storage::{Gate, Latch, Source};
+use crate::error::{Cause, Error};
+
+/// Keeps rows by their first position.
+pub(crate) trait Store: Send + Sync {
+    /// Makes one row durable. Called by one thread at a time. After an error the row may or may not
+    /// be there, and nothing more is written.
+    fn append(&self, first: u64, row: &[u8]) -> Result<(), Cause>;
+
+    /// Replaces `out` by the first row at or after `from`; false if there is none.
+    fn read(&self, from: u64, out: &mut Vec<u8>) -> Result<bool, Error>;
+
+    /// The first position of the row that holds `position`, or of the last row before it.
+    fn row_of(&self, position: u64) -> Result<Option<u64>, Error>;
+
+    /// Writes nothing from here on, also not when it is closed or dropped.
+    fn shut(&self);
+
+    /// Gives up the storage. Later calls fail.
+    fn close(&self) -> Result<(), Cause>;
+}
+
+/// Rows in a redb file: one commit, one row.
+pub(crate) struct RedbStore {
+    // Taken for reading by every call, for writing once, to close.
+    database: RwLock<Option<Database>>,
+    latch: Latch,
+}
+
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("boxoffice.meta");
+const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("boxoffice.rows");
+const FORMAT_KEY: &str = "format";
+const FORMAT: u32 = 1;
+
+impl RedbStore {
+    /// Opens or creates. Reads every page once to verify redb's own checksums, which its read path
+    /// does not look at.
+    pub(crate) fn open(source: Source, cache_bytes: usize) -> Result<Self, Error> {
+        let (gate, latch, new_file) = Gate::open(source)?;
+        let shut_on_failure = latch.clone();
+        // redb's own checks find almost all damage; a few damaged files still make it panic.
+        let opened = guarded(move || {
+            let database = redb::Builder::new()
+                .set_cache_size(cache_bytes)
+                .set_check_integrity_on_open(true)
+                .create_with_backend(gate)
+                .map_err(opening)?;
+            prepare(&database)?;
+            Ok::<_, Error>(database)
+        });
+        let database = match opened {
+            Ok(database) => database?,
+            Err(cause) => {
+                shut_on_failure.shut();
+                return Err(Error::Corrupt { cause });
+            }
+        };
+        new_file.settle()?;
+        Ok(Self { database: RwLock::new(Some(database)), latch })
+    }
+}
+
+/// Checks that the database is ours and of a format that we read, or makes an empty one ours.
+fn prepare(database: &Database) -> Result<(), Error> {
+    let read = database.begin_read().map_err(corrupt)?;
+    match read.open_table(META) {
+        Ok(meta) => {
+            let format = meta.get(FORMAT_KEY).map_err(corrupt)?;
+            let format = format.and_then(|bytes| bytes.value().try_into().ok());
+            let found = format
+                .map(u32::from_le_bytes)
+                .ok_or_else(|| Error::Corrupt { cause: "the format number is missing".into() })?;
+            return if found == FORMAT {
+                Ok(())
+            } else {
+                Err(Error::NewerFormat { found, supported: FORMAT })
+            };
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(TableError::Storage(error)) => return Err(corrupt(error)),
+        Err(error) => return Err(Error::NotALog { cause: error.to_string().into() }),
+    }
+    if let Some(table) = read.list_tables().map_err(corrupt)?.next() {
+        let cause = format!("a redb database with a table named {:?}", table.name());
+        return Err(Error::NotALog { cause: cause.into() });
+    }
+    drop(read);
+    let write = || -> Result<(), redb::Error> {
+        let mut transaction = database.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
+        transaction.open_table(ROWS)?;
+        Ok(transaction.commit()?)
+    };
+    write().map_err(|error| Error::Storage { cause: error.to_string().into() })
+}
+
+fn opening(error: DatabaseError) -> Error {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => Error::AlreadyOpen,
+        DatabaseError::UpgradeRequired(version) => {
+            Error::NotALog { cause: format!("a redb file of the older format {version}").into() }
+        }
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == std::io::ErrorKind::InvalidData =>
+        {
+            Error::NotALog { cause: error.to_string().into() }
+        }
+        DatabaseError::Storage(StorageError::Corrupted(cause)) => Error::Corrupt { cause: cause.into() },
+        DatabaseError::RepairAborted => Error::Corrupt { cause: "not repairable".into() },
+        other => Error::Storage { cause: other.to_string().into() },
+    }
+}
+
+fn corrupt(error: impl Into<redb::Error>) -> Error {
+    match error.into() {
+        redb::Error::Corrupted(cause) => Error::Corrupt { cause: cause.into() },
+        other => Error::Storage { cause: other.to_string().into() },
+    }
+}
+
+/// Runs what may panic on a damaged file or inside a user's storage, and turns that into a cause.
+fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Cause> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        format!("panicked: {}", said.unwrap_or("no message")).into()
+    })
+}
+
+impl Store for RedbStore {
+    fn append(&self, first: u64, row: &[u8]) -> Result<(), Cause> {
+        let database = self.database.read();
+        let database = database.as_ref().ok_or_else(|| Cause::from("closed"))?;
+        let write = || -> Result<(), redb::Error> {
+            let mut transaction = database.begin_write()?;
+            // One phase is not enough: after a failed fsync that the kernel forgot, a one-phase
+            // commit left files that could not be opened again.
+            transaction.set_two_phase_commit(true);
+            transaction.open_table(ROWS)?.insert(first, row)?;
+            Ok(transaction.commit()?)
+        };
+        guarded(write)?.map_err(|error| error.to_string().into())
+    }
+
+    fn read(&self, from: u64, out: &mut Vec<u8>) -> Result<bool, Error> {
+        let database = self.database.read();
+        let database = database.as_ref().ok_or(Error::Closed)?;
+        let read = || -> Result<bool, redb::Error> {
+            let table = database.begin_read()?.open_table(ROWS)?;
+            let Some(row) = table.range(from..)?.next() else { return Ok(false) };
+            out.clear();
+            out.extend_from_slice(row?.1.value());
+            Ok(true)
+        };
+        guarded(read).map_err(|cause| Error::Corrupt { cause })?.map_err(corrupt)
+    }
+
+    fn row_of(&self, position: u64) -> Result<Option<u64>, Error> {
+        let database = self.database.read();
+        let database = database.as_ref().ok_or(Error::Closed)?;
+        let read = || -> Result<Option<u64>, redb::Error> {
+            let table = database.begin_read()?.open_table(ROWS)?;
+            if table.is_empty()? {
+                return Ok(None);
+            }
+            let row = table.range(..=position)?.next_back().transpose()?;
+            Ok(row.map(|(first, _)| first.value()))
+        };
+        guarded(read).map_err(|cause| Error::Corrupt { cause })?.map_err(corrupt)
+    }
+
+    fn shut(&self) {
+        self.latch.shut();
+    }
+
+    fn close(&self) -> Result<(), Cause> {
+        let Some(database) = self.database.write().take() else { return Ok(()) };
+        guarded(|| database.close())?.map_err(|error| error.to_string().into())
+    }
+}
+
+/// Rows in memory, for the model checker.
+#[cfg(all(test, shuttle))]
+#[derive(Clone, Default)]
+pub(crate) struct MemoryStore {
+    pub(crate) rows: Arc<parking_lot::Mutex<std::collections::BTreeMap<u64, Vec<u8>>>>,
+    /// Appends fail from this one on.
+    pub(crate) fails_after: Option<usize>,
+}
+
+#[cfg(all(test, shuttle))]
+impl Store for MemoryStore {
+    fn append(&self, first: u64, row: &[u8]) -> Result<(), Cause> {
+        // A sync takes time: others run.
+        shuttle::thread::yield_now();
+        let mut rows = self.rows.lock();
+        if self.fails_after.is_some_and(|limit| rows.len() >= limit) {
+            return Err("the disk failed".into());
+        }
+        rows.insert(first, row.to_vec());
+        Ok(())
+    }
+
+    fn read(&self, from: u64, out: &mut Vec<u8>) -> Result<bool, Error> {
+        let rows = self.rows.lock();
+        let Some((_, row)) = rows.range(from..).next() else { return Ok(false) };
+        row.clone_into(out);
+        Ok(true)
+    }
+
+    fn row_of(&self, position: u64) -> Result<Option<u64>, Error> {
+        Ok(self.rows.lock().range(..=position).next_back().map(|(first, _)| *first))
+    }
+
+    fn shut(&self) {}
+
+    fn close(&self) -> Result<(), Cause> {
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! What a command depends on: named parts of an aggregate, or the whole of it.
+
+use std::fmt;
+
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
+/// A keyed piece of state that a decision reads or changes: a seat, a customer's counter, a
+/// category's quota.
+///
+/// A kind, chosen by the aggregate, and a number or a name within it. Keys are exact: two parts are
+/// the same if and only if they compare equal.
+///
+/// ```
+/// use boxoffice::Part;
+/// const SEAT: u32 = 0;
+/// const CUSTOMER: u32 = 1;
+/// assert_ne!(Part::number(SEAT, 7), Part::number(CUSTOMER, 7));
+/// assert_eq!(Part::name(CUSTOMER, "ada").to_string(), "1:ada");
+/// ```
+// Not a generic parameter: the engine hashes and compares parts while it holds a stream's mutex,
+// where no user code may run.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part {
+    kind: u32,
+    key: Key,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key {
+    Number(u64),
+    Name(SmolStr),
+}
+
+impl Part {
+    /// The part with this number among its kind.
+    pub const fn number(kind: u32, number: u64) -> Self {
+        Self { kind, key: Key::Number(number) }
+    }
+
+    /// The part with this name among its kind.
+    pub fn name(kind: u32, name: impl AsRef<str>) -> Self {
+        Self { kind, key: Key::Name(SmolStr::new(name)) }
+    }
+
+    /// The kind that the aggregate chose.
+    pub const fn kind(&self) -> u32 {
+        self.kind
+    }
+
+    /// The number, for a part made by [`Part::number`].
+    pub const fn as_number(&self) -> Option<u64> {
+        match self.key {
+            Key::Number(number) => Some(number),
+            Key::Name(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Key::Number(number) => write!(f, "{}:{number}", self.kind),
+            Key::Name(name) => write!(f, "{}:{name}", self.kind),
+        }
+    }
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Part({self})")
+    }
+}
+
+/// The parts that a command depends on, or that an event touches.
+///
+/// A command's scope must name everything its decision reads or changes. What it does not name may
+/// change between its snapshot and its commit, and two commands with disjoint scopes commit side by
+/// side: a rule over something that is in neither scope can then be broken (write skew).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything: always right, and the default. Commands with this scope take turns.
+    Whole,
+    /// Exactly these parts, in the order in which the aggregate named them.
+    Parts(Parts),
+}
+
+/// A list of parts; up to two need no allocation.
+pub type Parts = SmallVec<[Part; 2]>;
+
+impl Scope {
+    /// These parts, in this order. Naming one twice is the same as naming it once.
+    pub fn parts(parts: impl IntoIterator<Item = Part>) -> Self {
+        Self::Parts(parts.into_iter().collect())
+    }
+
+    /// The named parts, or nothing for [`Scope::Whole`].
+    pub fn named(&self) -> &[Part] {
+        match self {
+            Self::Whole => &[],
+            Self::Parts(parts) => parts,
+        }
+    }
+
+    /// The first part of `touched` that this scope does not cover.
+    pub(crate) fn first_outside<'a>(&self, touched: &'a Scope) -> Option<Outside<'a>> {
+        let Self::Parts(mine) = self else { return None };
+        let theirs = match touched {
+            Self::Whole => return Some(Outside::Whole),
+            Self::Parts(theirs) => theirs,
+        };
+        // Carts are short and events name their seats in the order of the scope, so the linear
+        // search is the fast one until a cart is long.
+        if mine.len() <= 16 {
+            return theirs.iter().find(|part| !mine.contains(part)).map(Outside::Part);
+        }
+        let sorted = self.keys();
+        theirs.iter().find(|part| sorted.binary_search(part).is_err()).map(Outside::Part)
+    }
+
+    /// The parts sorted, each once.
+    pub(crate) fn keys(&self) -> Parts {
+        let mut keys: Parts = self.named().iter().cloned().collect();
+        if keys.len() > 1 {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+        keys
+    }
+}
+
+/// What an event touched although its command's scope did not name it.
+#[derive(Debug)]
+pub(crate) enum Outside<'a> {
+    Whole,
+    Part(&'a Part),
+}
+
+impl fmt::Display for Outside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => f.write_str("the whole aggregate"),
+            Self::Part(part) => write!(f, "part {part}"),
+        }
+    }
+}

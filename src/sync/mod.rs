@@ -1,0 +1,83 @@
+//! The only door to mutexes, atomics, threads and waiting: the real ones, or a model checker's.
+
+mod timer;
+mod wait;
+
+pub(crate) use imp::{AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, Thread, current, spawn};
+pub(crate) use timer::Timer;
+pub(crate) use wait::{Patience, Waiter, Wakes, run_blocking};
+
+#[cfg(not(shuttle))]
+mod imp {
+    use std::time::Instant;
+
+    pub(crate) use parking_lot::Mutex;
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+    pub(crate) use std::thread::{JoinHandle, Thread, current};
+
+    pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name(name.into()).spawn(body)
+    }
+
+    pub(crate) fn is_past(deadline: Instant) -> bool {
+        Instant::now() >= deadline
+    }
+
+    /// Blocks until unparked, or spuriously, or until the deadline. False once it has passed.
+    pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
+        match deadline {
+            None => {
+                std::thread::park();
+                true
+            }
+            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => {
+                    std::thread::park_timeout(left);
+                    true
+                }
+                _ => false,
+            },
+        }
+    }
+}
+
+#[cfg(shuttle)]
+mod imp {
+    use std::time::Instant;
+
+    use shuttle::rand::Rng;
+    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+    pub(crate) use shuttle::thread::{JoinHandle, Thread, current};
+
+    /// The model checker's mutex with the interface of parking_lot's.
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(shuttle::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> shuttle::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
+
+    pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+        shuttle::thread::Builder::new().name(name.into()).spawn(body)
+    }
+
+    /// A deadline is a branch that the checker may take at any look.
+    pub(crate) fn is_past(_deadline: Instant) -> bool {
+        shuttle::rand::thread_rng().gen_bool(0.3)
+    }
+
+    pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
+        if deadline.is_some() && shuttle::rand::thread_rng().gen_bool(0.3) {
+            shuttle::thread::yield_now();
+            return false;
+        }
+        shuttle::thread::park();
+        true
+    }
+}
