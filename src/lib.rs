@@ -4,6 +4,7 @@
 pub mod aggregate;
 pub mod clock;
 pub mod cow;
+mod domain;
 mod engine;
 pub mod error;
 mod limits;
@@ -12,6 +13,7 @@ mod scope;
 mod sync;
 
 pub use aggregate::{Aggregate, Context, Events};
+pub use domain::{flash_sale, layout, venue};
 pub use engine::{Builder, Concurrency, Decision, Engine, Handle, Options, Outcome, Receipt, View};
 pub use error::Error;
 pub use limits::Limits;

@@ -13,7 +13,7 @@ pub(crate) const MAX_ENTRY_BYTES: usize = 64 * MIB;
 /// ```
 /// use boxoffice::{Engine, Limits};
 ///
-/// let limits = Limits { queue_bytes: 8 << 20, ..Limits::default() };
+/// let limits = Limits { queue_bytes: 32 << 20, ..Limits::default() };
 /// let engine = Engine::builder().limits(limits).in_memory()?;
 /// # engine.close()?;
 /// # Ok::<(), boxoffice::Error>(())
