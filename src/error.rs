@@ -15,6 +15,13 @@ pub struct StreamName {
     pub id: SmolStr,
 }
 
+impl StreamName {
+    /// How many bytes both names have together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.aggregate.len() + self.id.len()
+    }
+}
+
 impl fmt::Display for StreamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.aggregate, self.id)
@@ -208,6 +215,11 @@ pub enum Error {
 
     /// **Fix.** Another engine, in this process or another, has the file open.
     AlreadyOpen,
+    /// **Fix.** There is no such folder, or no permission, or the path is not a file.
+    CannotOpen {
+        /// The path, and what the system said.
+        cause: Cause,
+    },
     /// **Fix.** The file is a redb database that something else wrote, or no database at all. It was
     /// not changed.
     NotALog {
@@ -295,6 +307,7 @@ impl Error {
             | Self::UnknownPosition { .. }
             | Self::InvalidLimits { .. }
             | Self::AlreadyOpen
+            | Self::CannotOpen { .. }
             | Self::NotALog { .. }
             | Self::NewerFormat { .. } => Advice::Fix,
             Self::OutcomeUnknown { .. }
@@ -365,6 +378,9 @@ impl fmt::Display for Error {
             }
             Self::Closed => f.write_str("the engine is closed"),
             Self::AlreadyOpen => f.write_str("the file is open in another engine; close that one first"),
+            Self::CannotOpen { cause } => {
+                write!(f, "cannot open {cause}; name a file in a folder that exists")
+            }
             Self::NotALog { cause } => write!(f, "not a boxoffice file: {cause}; it was not changed"),
             Self::NewerFormat { found, supported } => write!(
                 f,

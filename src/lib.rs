@@ -1,5 +1,45 @@
 //! An embedded reservation engine: sell seats from many threads, never twice, acknowledged only when
 //! on disk.
+//!
+//! An [`Engine`] opens one file. A [`Handle`] sends commands to the streams of one [`Aggregate`] type:
+//! a [`venue`], a [`flash_sale`], or your own. Every command ends as an [`Outcome`], accepted or
+//! rejected, or as an [`Error`] that says what to do. [`Options`] choose between locks and checks;
+//! the guarantee is the same.
+//!
+//! ```
+//! use boxoffice::flash_sale::{FlashSale, FlashSaleCommand};
+//! use boxoffice::{Engine, Options};
+//!
+//! let engine = Engine::builder().aggregate_with::<FlashSale>(Options::optimistic()).in_memory()?;
+//! let sales = engine.handle::<FlashSale>(())?;
+//! assert!(sales.execute("lamp", &FlashSaleCommand::create(5))?.is_accepted());
+//!
+//! // Decided at once, durable later: wait on the receipt before you tell anybody.
+//! let receipt = sales.submit("lamp", &FlashSaleCommand::purchase("ada", 2))?;
+//! assert!(receipt.wait()?.is_accepted());
+//! assert_eq!(sales.read("lamp")?.left(), 3);
+//! engine.close()?;
+//! # Ok::<(), boxoffice::Error>(())
+//! ```
+//!
+//! What blocks, and on what: [`Handle::execute`] on locks that others hold, on room in the write queue
+//! and on the disk; [`Handle::submit`] on the first two; [`Handle::read`] on nothing. `decide`, services
+//! and the clock run on the calling thread or task, with no mutex held.
+
+#![warn(missing_docs, unreachable_pub)]
+// What only a library must not do: examples print, tests unwrap.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::dbg_macro,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::print_stderr,
+        clippy::print_stdout,
+        clippy::todo,
+        clippy::unwrap_used
+    )
+)]
 
 pub mod aggregate;
 pub mod clock;
@@ -9,8 +49,12 @@ mod engine;
 pub mod error;
 mod limits;
 mod log;
+#[cfg(all(test, shuttle))]
+mod model;
 mod scope;
 mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use aggregate::{Aggregate, Context, Events};
 pub use domain::{flash_sale, layout, venue};
@@ -28,3 +72,8 @@ pub mod options {
 pub mod history {
     pub use crate::engine::{Happened, History, Progress, Recorded, Recovery};
 }
+
+/// The README's example, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

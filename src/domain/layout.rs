@@ -193,7 +193,7 @@ impl Layout {
 
     /// The row that this seat is in.
     pub fn row(&self, seat: SeatIndex) -> Option<Row<'_>> {
-        Row::of(&self.chart, self.chart.run_of(seat.0)?)
+        Row::of(&self.chart, self.lookup.run_of(&self.chart, seat.0)?)
     }
 
     /// All rows in order, one item for each block, for drawing a map.
@@ -204,7 +204,7 @@ impl Layout {
     /// The seats directly before and directly after this one in its block. Both are `None` in a layout
     /// made from a plain list, which does not say who sits beside whom.
     pub fn neighbours(&self, seat: SeatIndex) -> [Option<SeatIndex>; 2] {
-        match self.chart.run_of(seat.0) {
+        match self.lookup.run_of(&self.chart, seat.0) {
             Some(run) if self.chart.adjacent => [
                 (seat.0 > run.start).then(|| SeatIndex(seat.0 - 1)),
                 (seat.0 + 1 < run.end()).then(|| SeatIndex(seat.0 + 1)),

@@ -174,7 +174,7 @@ impl Builder {
         Ok(engine)
     }
 
-    fn start(mut self, store: Box<dyn Store>) -> Result<Engine, Error> {
+    pub(super) fn start(mut self, store: Box<dyn Store>) -> Result<Engine, Error> {
         let began = Instant::now();
         let mut opening = Opening::new(store);
         let mut replay = Replay::new(&self.registries)?;

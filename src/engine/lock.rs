@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
 use slab::Slab;
 
 use crate::scope::{Part, Scope};
@@ -17,7 +18,7 @@ use crate::sync::{Waiter, Wakes};
 #[derive(Default)]
 pub(crate) struct Locks {
     requests: Slab<Request>,
-    parts: HashMap<Part, Line>,
+    parts: HashMap<Part, Line, RandomState>,
     /// How many requests stand in lines of parts.
     inside: usize,
     /// The holder of the whole.
@@ -181,7 +182,7 @@ impl Locks {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, shuttle))]
     pub(crate) fn is_idle(&self) -> bool {
         self.requests.is_empty()
             && self.parts.is_empty()

@@ -5,6 +5,8 @@ mod builder;
 mod handle;
 mod history;
 mod lock;
+#[cfg(all(test, shuttle))]
+mod model;
 mod options;
 mod outcome;
 mod rebuild;

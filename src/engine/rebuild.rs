@@ -23,10 +23,14 @@ pub(crate) fn start<A: Aggregate>(
     let log = Arc::clone(&shared.log);
     let registry = Arc::clone(registry);
     let fenced = Arc::clone(stream);
-    let body = move || match rebuild(&log, &registry, &fenced) {
-        Ok(state) => fenced.unfence(Ok(state)),
-        Err(Some(fence)) => fenced.unfence(Err(fence)),
-        Err(None) => {}
+    let body = move || {
+        match rebuild(&log, &registry, &fenced) {
+            Ok(state) => fenced.unfence(Ok(state)),
+            Err(Some(fence)) => fenced.unfence(Err(fence)),
+            Err(None) => {}
+        }
+        // A stream that has no version goes with the last who worked on it.
+        drop(registry.stay(fenced));
     };
     if spawn("boxoffice-rebuild", body).is_err() {
         stream.unfence(Err(Fence::ApplyPanicked(said.clone())));

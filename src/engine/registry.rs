@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use foldhash::quality::RandomState;
 use smol_str::SmolStr;
 
 use super::options::Options;
@@ -17,12 +18,12 @@ use crate::sync::Mutex;
 pub(crate) struct Registry<A: Aggregate> {
     pub(crate) options: Options,
     pub(crate) interner: Mutex<Interner>,
-    streams: DashMap<SmolStr, Arc<Stream<A>>>,
+    streams: DashMap<SmolStr, Arc<Stream<A>>, RandomState>,
 }
 
 impl<A: Aggregate> Registry<A> {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options, interner: Mutex::new(Interner::default()), streams: DashMap::new() }
+        Self { options, interner: Mutex::new(Interner::default()), streams: DashMap::default() }
     }
 
     pub(crate) fn name(id: &str) -> StreamName {
@@ -51,6 +52,11 @@ impl<A: Aggregate> Registry<A> {
             return Err(Error::UnknownStream { stream: Self::name(id) });
         }
         Ok(visit)
+    }
+
+    /// Keeps a stream in mind for work that outlives the call that started it.
+    pub(crate) fn stay(&self, stream: Arc<Stream<A>>) -> Visit<'_, A> {
+        Visit { registry: self, stream: Some(stream) }
     }
 
     pub(crate) fn insert(&self, stream: Stream<A>) -> Result<(), Error> {
@@ -93,6 +99,8 @@ impl<A: Aggregate> Drop for Visit<'_, A> {
         let id = stream.name.id.clone();
         // Given up before the look: of several that leave, the last one finds the map's own only.
         drop(stream);
+        #[cfg(all(test, shuttle))]
+        shuttle::thread::yield_now();
         self.registry.streams.remove_if(&id, |_, stream| !stream.exists() && Arc::strong_count(stream) == 1);
     }
 }

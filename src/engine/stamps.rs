@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 
 use crate::scope::{Part, Scope};
@@ -15,7 +16,7 @@ pub(crate) struct Stamps {
     any: u64,
     whole: u64,
     /// The last version that touched a part, if it is above the oldest running snapshot.
-    parts: HashMap<Part, u64>,
+    parts: HashMap<Part, u64, RandomState>,
     /// The keys of `parts`, in the order of the version that they had when they were queued.
     order: VecDeque<(u64, Part)>,
 }
@@ -31,6 +32,14 @@ impl Stamps {
 
     /// That attempt is over.
     pub(crate) fn end(&mut self, version: u64) {
+        if let [(only, 1)] = self.running[..]
+            && only == version
+        {
+            // The common case: nobody else is at work on this stream.
+            self.running.clear();
+            self.forget();
+            return;
+        }
         let Ok(index) = self.running.binary_search_by_key(&version, |(version, _)| *version) else {
             debug_assert!(false, "an attempt ended twice");
             return;
@@ -82,8 +91,10 @@ impl Stamps {
     /// Drops the stamps that no running attempt can ask for.
     fn forget(&mut self) {
         let Some((oldest, _)) = self.running.first() else {
-            self.parts.clear();
-            self.order.clear();
+            if !self.parts.is_empty() {
+                self.parts.clear();
+                self.order.clear();
+            }
             return;
         };
         while let Some((queued, _)) = self.order.front() {
@@ -98,6 +109,11 @@ impl Stamps {
                 }
             }
         }
+    }
+
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.parts.is_empty() && self.order.is_empty()
     }
 
     #[cfg(test)]

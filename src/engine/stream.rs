@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::lock::{Locks, Ticket};
 use super::replay::panic_message;
 use super::stamps::Stamps;
-use crate::aggregate::{Aggregate, Events};
+use crate::aggregate::Aggregate;
+use smallvec::SmallVec;
+
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
 use crate::log::{Draft, Entry, Log, Reservation, StreamRef};
@@ -85,18 +87,20 @@ pub(crate) struct Running<'s, A: Aggregate> {
     ticket: Option<Ticket>,
 }
 
-/// A request for locks, and what there is to wait for.
-pub(crate) struct Requested<'s, A: Aggregate> {
-    pub(crate) running: Running<'s, A>,
-    /// Absent if the locks were granted at once; then the snapshot is there.
-    pub(crate) waiter: Option<Arc<Waiter>>,
-    pub(crate) snapshot: Option<Snapshot<A>>,
+/// What became of a request for locks.
+pub(crate) enum Requested<'s, A: Aggregate> {
+    /// Granted at once.
+    Granted(Running<'s, A>, Snapshot<A>),
+    /// Signaled when granted.
+    Queued(Running<'s, A>, Arc<Waiter>),
 }
 
-/// An entry to commit: encoded, checked against its own scope, with room in the queue.
+/// An entry to commit: encoded, and checked against its own scope.
 pub(crate) struct Proposal<'a, A: Aggregate> {
     pub(crate) scope: &'a Scope,
-    pub(crate) change: Change<'a, A>,
+    pub(crate) change: &'a Change,
+    /// None for a rejection.
+    pub(crate) events: &'a [A::Event],
     pub(crate) decided_at: Timestamp,
     pub(crate) draft: &'a Draft,
     /// Whether to wake the writer.
@@ -104,18 +108,11 @@ pub(crate) struct Proposal<'a, A: Aggregate> {
 }
 
 /// What the entry does to the stream.
-pub(crate) enum Change<'a, A: Aggregate> {
-    Events { events: &'a Events<A::Event>, touched: &'a [Scope] },
+pub(crate) enum Change {
+    /// Touches these parts, event by event.
+    Events { touched: SmallVec<[Scope; 1]> },
+    /// Takes a number and touches nothing.
     Rejection,
-}
-
-impl<A: Aggregate> Change<'_, A> {
-    fn events(&self) -> u32 {
-        match self {
-            Self::Events { events, .. } => events.len() as u32,
-            Self::Rejection => 1,
-        }
-    }
 }
 
 /// What must wait until the mutex is released.
@@ -176,8 +173,13 @@ impl<A: Aggregate> Stream<A> {
         self.check(&inner, log)?;
         let (ticket, waiter) = inner.locks.request(scope);
         let mut running = Running { stream: self, since: None, ticket: Some(ticket) };
-        let snapshot = waiter.is_none().then(|| running.start(&mut inner));
-        Ok(Requested { running, waiter, snapshot })
+        Ok(match waiter {
+            Some(waiter) => Requested::Queued(running, waiter),
+            None => {
+                let snapshot = running.start(&mut inner);
+                Requested::Granted(running, snapshot)
+            }
+        })
     }
 
     fn check(&self, inner: &Inner<A>, log: &Log) -> Result<(), Error> {
@@ -213,9 +215,11 @@ impl<A: Aggregate> Stream<A> {
         (inner.version, inner.position)
     }
 
+    /// Whether nobody holds or waits for a lock, and no attempt runs.
     #[cfg(all(test, shuttle))]
     pub(crate) fn is_idle(&self) -> bool {
-        self.inner.lock().locks.is_idle()
+        let inner = self.inner.lock();
+        inner.locks.is_idle() && inner.stamps.is_idle()
     }
 }
 
@@ -268,7 +272,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
         reservation: &mut Reservation<'_>,
         after: &mut After<'_, A>,
     ) -> Result<Commit, Error> {
-        let Proposal { scope, ref change, decided_at, draft, nudge } = *proposal;
+        let Proposal { scope, change, events, decided_at, draft, nudge } = *proposal;
         let Some(since) = self.since else {
             return Err(log.broken(format!("{}: a commit without a snapshot", self.stream.name)));
         };
@@ -285,10 +289,10 @@ impl<'s, A: Aggregate> Running<'s, A> {
         inner.stamps.end(since);
         self.since = None;
 
-        if let Change::Events { events, .. } = change {
+        if !events.is_empty() {
             let state = &mut inner.state;
             let applied = catch_unwind(AssertUnwindSafe(|| {
-                for event in events.iter() {
+                for event in events {
                     A::apply(writable(state, after.replaced), event);
                 }
             }));
@@ -297,7 +301,10 @@ impl<'s, A: Aggregate> Running<'s, A> {
                 return Ok(Commit::Panicked(panic_message(&*panic)));
             }
         }
-        let count = change.events();
+        let count = match change {
+            Change::Events { .. } => events.len() as u32,
+            Change::Rejection => 1,
+        };
         let first_version = inner.version + 1;
         let name = &self.stream.name;
         let entry = Entry {
@@ -322,7 +329,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
             inner.born = appended.position;
             self.stream.exists.store(true, Ordering::Release);
         }
-        if let Change::Events { touched, .. } = change {
+        if let Change::Events { touched } = change {
             for (version, touched) in (first_version..).zip(touched.iter()) {
                 inner.stamps.touch(version, touched);
             }

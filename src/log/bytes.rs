@@ -10,13 +10,15 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 pub(crate) trait Sink {
     fn put(&mut self, bytes: &[u8]);
 
+    fn put_byte(&mut self, byte: u8);
+
     /// Seven bits a byte, the lowest first (LEB128).
     fn put_varint(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.put(&[value as u8 | 0x80]);
+            self.put_byte(value as u8 | 0x80);
             value >>= 7;
         }
-        self.put(&[value as u8]);
+        self.put_byte(value as u8);
     }
 
     fn put_block(&mut self, bytes: &[u8]) {
@@ -29,11 +31,19 @@ impl Sink for Vec<u8> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
+
+    fn put_byte(&mut self, byte: u8) {
+        self.push(byte);
+    }
 }
 
 impl<A: Array<Item = u8>> Sink for SmallVec<A> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
+    }
+
+    fn put_byte(&mut self, byte: u8) {
+        self.push(byte);
     }
 }
 

@@ -5,7 +5,6 @@ use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use smallvec::{Array, SmallVec};
 
 use crate::limits::MAX_ENTRY_BYTES;
 
@@ -24,9 +23,9 @@ pub(crate) enum EncodeFailure {
 }
 
 /// Appends `value` to `out`, whose length never exceeds `limit`.
-pub(crate) fn encode_to<T: Serialize, A: Array<Item = u8>>(
+pub(crate) fn encode_to<T: Serialize>(
     value: &T,
-    out: &mut SmallVec<A>,
+    out: &mut Vec<u8>,
     limit: usize,
 ) -> Result<(), EncodeFailure> {
     let mut bounded = Bounded { out, limit, overrun: false };
@@ -38,19 +37,23 @@ pub(crate) fn encode_to<T: Serialize, A: Array<Item = u8>>(
 }
 
 // bincode enforces its limit only when it decodes.
-struct Bounded<'a, A: Array<Item = u8>> {
-    out: &'a mut SmallVec<A>,
+struct Bounded<'a> {
+    out: &'a mut Vec<u8>,
     limit: usize,
     overrun: bool,
 }
 
-impl<A: Array<Item = u8>> Writer for Bounded<'_, A> {
+impl Writer for Bounded<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         if self.limit.saturating_sub(self.out.len()) < bytes.len() {
             self.overrun = true;
             return Err(EncodeError::Other("entry too large"));
         }
-        self.out.extend_from_slice(bytes);
+        // Nearly every write is a number of one byte, for which a call to memcpy is not worth it.
+        match bytes {
+            [byte] => self.out.push(*byte),
+            _ => self.out.extend_from_slice(bytes),
+        }
         Ok(())
     }
 }
@@ -74,7 +77,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_decodes_and_nothing_shorter_or_longer_does(value: (u64, String, Vec<Option<i32>>)) {
-            let mut bytes = SmallVec::<[u8; 16]>::new();
+            let mut bytes = Vec::new();
             encode_to(&value, &mut bytes, 1 << 20).unwrap();
             prop_assert_eq!(decode::<(u64, String, Vec<Option<i32>>)>(&bytes).unwrap(), value.clone());
             bytes.push(0);
@@ -83,7 +86,7 @@ mod tests {
             let whole = bytes.len();
             bytes.pop();
             prop_assert!(decode::<(u64, String, Vec<Option<i32>>)>(&bytes).is_err());
-            let mut small = SmallVec::<[u8; 16]>::new();
+            let mut small = Vec::new();
             prop_assert!(matches!(encode_to(&value, &mut small, whole - 1), Err(EncodeFailure::TooLarge)));
             prop_assert!(small.len() < whole);
         }

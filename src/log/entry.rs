@@ -22,7 +22,7 @@ use crate::error::Error;
 
 /// The events of an entry, encoded by the caller before it holds any mutex.
 pub(crate) struct Draft {
-    body: SmallVec<[u8; 128]>,
+    body: Vec<u8>,
     limit: usize,
 }
 
@@ -33,13 +33,16 @@ pub(crate) enum EventKind {
     Rejection,
 }
 
+/// What a draft makes room for at first: one allocation serves most decisions.
+const DRAFT_BYTES: usize = 64;
+
 /// Room for everything before the events in an entry of one stream: the fixed fields, five numbers,
 /// and a definition (a type name and an id, with their lengths) on first use.
 const HEAD_BYTES: usize = 4 + 1 + 8 + 6 * MAX_VARINT;
 
 impl Draft {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { body: SmallVec::new(), limit }
+        Self { body: Vec::with_capacity(DRAFT_BYTES), limit }
     }
 
     pub(crate) fn push<T: Serialize>(
@@ -66,7 +69,7 @@ impl Draft {
             let mut prefix = SmallVec::<[u8; MAX_VARINT]>::new();
             prefix.put_varint(len as u64);
             self.body[start - 1] = prefix[0];
-            self.body.insert_from_slice(start, &prefix[1..]);
+            self.body.splice(start..start, prefix.into_iter().skip(1));
         }
         Ok(())
     }

@@ -4,16 +4,23 @@ mod audit;
 mod bytes;
 mod codec;
 mod entry;
+mod failure;
+#[cfg(all(test, shuttle))]
+mod model;
 mod queue;
+mod recovery;
+mod room;
 mod row;
 mod storage;
 mod store;
 
 pub(crate) use codec::decode;
 pub(crate) use entry::{Draft, Entry, EntryView, EventKind, EventView, Span, StreamRef};
-pub(crate) use queue::{Log, Opening, Reservation};
+#[cfg(all(test, shuttle))]
+pub(crate) use model::MemoryStore;
+pub(crate) use queue::Log;
+pub(crate) use recovery::Opening;
+pub(crate) use room::Reservation;
 pub(crate) use row::RowView;
 pub(crate) use storage::Source;
-#[cfg(all(test, shuttle))]
-pub(crate) use store::MemoryStore;
 pub(crate) use store::{RedbStore, Store};

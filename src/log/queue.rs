@@ -10,32 +10,34 @@ use std::task::{Context, Poll};
 use crossbeam::utils::CachePadded;
 
 use super::audit::{Auditor, Gap};
-use super::entry::{Entry, EntryView, StreamRef};
+use super::entry::{Entry, StreamRef};
+use super::failure::{Failure, FailureKind};
+use super::room::{Reservation, Room};
 use super::row::{HEADER, RowView, seal};
 use super::store::Store;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Cause, Error};
 use crate::limits::Limits;
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Patience, Waiter, Wakes};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Patience, Waiter, Wakes};
 
 /// Decides positions, and when they are durable.
 pub(crate) struct Log {
-    queue: Mutex<Queue>,
+    pub(super) queue: Mutex<Queue>,
     /// The last durable position. Everything at or below it is on disk, in order.
     durable: CachePadded<AtomicU64>,
     /// No more decisions, and no more reads: the log failed or was closed.
     stopped: AtomicBool,
-    room: Room,
+    pub(super) room: Room,
     failure: OnceLock<Failure>,
     store: Box<dyn Store>,
     /// What only the committer of the moment uses.
     committer: Mutex<Committer>,
     clock: Arc<dyn Clock>,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
-struct Queue {
-    state: State,
+pub(super) struct Queue {
+    pub(super) state: State,
     next_position: u64,
     next_stream: u32,
     /// Full batches, the oldest first.
@@ -47,13 +49,13 @@ struct Queue {
     /// The writer thread, while it has nothing to do.
     writer: Option<Arc<Waiter>>,
     /// Who waits for room in the queue.
-    room_line: Vec<Arc<Waiter>>,
+    pub(super) room_line: Vec<Arc<Waiter>>,
     /// An emptied buffer to use again.
     spare: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Running,
     Closing,
     Failed,
@@ -80,119 +82,12 @@ struct Batch {
     line: Vec<Arc<Waiter>>,
 }
 
-/// Bytes promised to callers or waiting for the disk.
-struct Room {
-    used: CachePadded<AtomicUsize>,
-    waiting: AtomicUsize,
-}
-
-/// Why the log stopped, and what became of what was under way.
-struct Failure {
-    /// The positions that were being written: they may or may not be there.
-    unknown: Range<u64>,
-    kind: FailureKind,
-}
-
-enum FailureKind {
-    Storage(Cause),
-    Broken(Cause),
-}
-
-impl Failure {
-    fn latched(&self) -> Error {
-        match &self.kind {
-            FailureKind::Storage(cause) => Error::Storage { cause: cause.clone() },
-            FailureKind::Broken(invariant) => Error::Broken { invariant: invariant.clone() },
-        }
-    }
-
-    fn verdict(&self, position: u64) -> Error {
-        let (FailureKind::Storage(cause) | FailureKind::Broken(cause)) = &self.kind;
-        if self.unknown.contains(&position) {
-            Error::OutcomeUnknown { position, cause: cause.clone() }
-        } else {
-            Error::NotStored { cause: cause.clone() }
-        }
-    }
-}
-
 /// What the log made of an entry.
 pub(crate) struct Appended {
     pub(crate) position: u64,
     pub(crate) stream: u32,
     /// The writer, if it should be woken: by the caller, once it holds no mutex.
     pub(crate) writer: Option<Arc<Waiter>>,
-}
-
-/// A log that is being read, before it takes entries.
-pub(crate) struct Opening {
-    store: Box<dyn Store>,
-    auditor: Auditor,
-    last_committed_at: Timestamp,
-    row: Vec<u8>,
-}
-
-impl Opening {
-    pub(crate) fn new(store: Box<dyn Store>) -> Self {
-        Self { store, auditor: Auditor::default(), last_committed_at: Timestamp::default(), row: Vec::new() }
-    }
-
-    /// Shows the entries of the next row, verified, to `visit`. False at the end of the log.
-    pub(crate) fn next_row(
-        &mut self,
-        mut visit: impl FnMut(u64, &EntryView<'_>) -> Result<(), Error>,
-    ) -> Result<bool, Error> {
-        let position = self.auditor.next_position();
-        let mut row = std::mem::take(&mut self.row);
-        let found = self.store.read(position, &mut row)?;
-        if found {
-            let damaged = |cause: String| Error::Corrupt {
-                cause: format!("{cause}, in the batch at position {position}").into(),
-            };
-            let view = RowView::open(&row).map_err(|malformed| damaged(malformed.0.into()))?;
-            view.for_each(|position, entry| {
-                let Gap(rule) = match self.auditor.entry(position, entry) {
-                    Ok(()) => return visit(position, entry),
-                    Err(gap) => gap,
-                };
-                Err(damaged(rule))
-            })?;
-            if view.committed_at < self.last_committed_at {
-                return Err(damaged("the commit time decreases".into()));
-            }
-            self.last_committed_at = view.committed_at;
-        }
-        self.row = row;
-        Ok(found)
-    }
-
-    pub(crate) fn into_log(self, clock: Arc<dyn Clock>, limits: Limits) -> Log {
-        let next = self.auditor.next_position();
-        Log {
-            queue: Mutex::new(Queue {
-                state: State::Running,
-                next_position: next,
-                next_stream: self.auditor.streams(),
-                sealed: VecDeque::new(),
-                open: Batch::new(next, Vec::new()),
-                committing: None,
-                writer: None,
-                room_line: Vec::new(),
-                spare: Vec::new(),
-            }),
-            durable: CachePadded::new(AtomicU64::new(next - 1)),
-            stopped: AtomicBool::new(false),
-            room: Room { used: CachePadded::new(AtomicUsize::new(0)), waiting: AtomicUsize::new(0) },
-            failure: OnceLock::new(),
-            store: self.store,
-            committer: Mutex::new(Committer {
-                auditor: self.auditor,
-                last_committed_at: self.last_committed_at,
-            }),
-            clock,
-            limits,
-        }
-    }
 }
 
 impl Batch {
@@ -249,6 +144,38 @@ impl Queue {
 }
 
 impl Log {
+    /// The log that goes on after what the auditor has seen.
+    pub(super) fn after(
+        store: Box<dyn Store>,
+        auditor: Auditor,
+        last_committed_at: Timestamp,
+        clock: Arc<dyn Clock>,
+        limits: Limits,
+    ) -> Self {
+        let next = auditor.next_position();
+        Log {
+            queue: Mutex::new(Queue {
+                state: State::Running,
+                next_position: next,
+                next_stream: auditor.streams(),
+                sealed: VecDeque::new(),
+                open: Batch::new(next, Vec::new()),
+                committing: None,
+                writer: None,
+                room_line: Vec::new(),
+                spare: Vec::new(),
+            }),
+            durable: CachePadded::new(AtomicU64::new(next - 1)),
+            stopped: AtomicBool::new(false),
+            room: Room::default(),
+            failure: OnceLock::new(),
+            store,
+            committer: Mutex::new(Committer { auditor, last_committed_at }),
+            clock,
+            limits,
+        }
+    }
+
     /// The last durable position; 0 before the first.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
@@ -268,47 +195,8 @@ impl Log {
         if self.stopped.load(Ordering::Acquire) { Err(self.stop_reason()) } else { Ok(()) }
     }
 
-    fn stop_reason(&self) -> Error {
+    pub(super) fn stop_reason(&self) -> Error {
         self.failure.get().map_or(Error::Closed, Failure::latched)
-    }
-
-    /// Promises room for an entry of up to `bytes`, so that the append cannot fail for lack of it.
-    pub(crate) async fn reserve(
-        &self,
-        bytes: usize,
-        patience: &mut Patience<'_>,
-        wait: bool,
-    ) -> Result<Reservation<'_>, Error> {
-        if bytes > self.limits.entry_bytes {
-            return Err(Error::TooLarge { bytes, limit: self.limits.entry_bytes });
-        }
-        while !self.room.try_take(bytes, self.limits.queue_bytes) {
-            if !wait || patience.is_over() {
-                return Err(Error::Busy { waited: patience.waited() });
-            }
-            let waiter = Waiter::new();
-            {
-                let mut queue = self.queue.lock();
-                if queue.state != State::Running {
-                    drop(queue);
-                    return Err(self.stop_reason());
-                }
-                // The flag before the second look: whoever gives room back looks at the flag after.
-                self.room.waiting.fetch_add(1, Ordering::SeqCst);
-                if self.room.try_take(bytes, self.limits.queue_bytes) {
-                    self.room.waiting.fetch_sub(1, Ordering::SeqCst);
-                    break;
-                }
-                queue.room_line.push(Arc::clone(&waiter));
-            }
-            let signaled = waiter.wait(patience).await;
-            self.room.waiting.fetch_sub(1, Ordering::SeqCst);
-            if !signaled {
-                self.queue.lock().room_line.retain(|other| !Arc::ptr_eq(other, &waiter));
-                return Err(Error::Busy { waited: patience.waited() });
-            }
-        }
-        Ok(Reservation { log: self, bytes })
     }
 
     /// Gives the entry its position and copies it. The order of calls is the order of the log.
@@ -566,36 +454,6 @@ impl Log {
             Err(malformed) => Err(Error::Corrupt {
                 cause: format!("{}, in the batch at position {from}", malformed.0).into(),
             }),
-        }
-    }
-}
-
-impl Room {
-    fn try_take(&self, bytes: usize, limit: usize) -> bool {
-        self.used
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
-                (used + bytes <= limit).then_some(used + bytes)
-            })
-            .is_ok()
-    }
-}
-
-/// Room in the queue for one entry, given back if it is not used.
-#[must_use]
-pub(crate) struct Reservation<'l> {
-    log: &'l Log,
-    bytes: usize,
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        if self.bytes == 0 {
-            return;
-        }
-        self.log.room.used.fetch_sub(self.bytes, Ordering::SeqCst);
-        if self.log.room.waiting.load(Ordering::SeqCst) > 0 {
-            let line = std::mem::take(&mut self.log.queue.lock().room_line);
-            Wakes::from(line).fire();
         }
     }
 }

@@ -58,8 +58,16 @@ impl Gate {
             Source::Memory => (Box::new(InMemoryBackend::new()), NewFile(None)),
             Source::Custom(backend) => (backend, NewFile(None)),
             Source::File(path) => {
-                let file = open_file(&path).map_err(|error| Error::Storage {
-                    cause: Cause::from(format!("{}: {error}", path.display())),
+                let file = open_file(&path).map_err(|error| {
+                    let cause = Cause::from(format!("{}: {error}", path.display()));
+                    match error.kind() {
+                        io::ErrorKind::NotFound
+                        | io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::IsADirectory
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::ReadOnlyFilesystem => Error::CannotOpen { cause },
+                        _ => Error::Storage { cause },
+                    }
                 })?;
                 let new = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
                 let backend = FileBackend::new(file).map_err(|error| Error::Storage {

@@ -1,8 +1,6 @@
 //! The narrow seam to what keeps rows: append one, read from a position, close. redb is the default.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-#[cfg(all(test, shuttle))]
-use std::sync::Arc;
 
 use parking_lot::RwLock;
 use redb::{
@@ -191,45 +189,5 @@ impl Store for RedbStore {
     fn close(&self) -> Result<(), Cause> {
         let Some(database) = self.database.write().take() else { return Ok(()) };
         guarded(|| database.close())?.map_err(|error| error.to_string().into())
-    }
-}
-
-/// Rows in memory, for the model checker.
-#[cfg(all(test, shuttle))]
-#[derive(Clone, Default)]
-pub(crate) struct MemoryStore {
-    pub(crate) rows: Arc<parking_lot::Mutex<std::collections::BTreeMap<u64, Vec<u8>>>>,
-    /// Appends fail from this one on.
-    pub(crate) fails_after: Option<usize>,
-}
-
-#[cfg(all(test, shuttle))]
-impl Store for MemoryStore {
-    fn append(&self, first: u64, row: &[u8]) -> Result<(), Cause> {
-        // A sync takes time: others run.
-        shuttle::thread::yield_now();
-        let mut rows = self.rows.lock();
-        if self.fails_after.is_some_and(|limit| rows.len() >= limit) {
-            return Err("the disk failed".into());
-        }
-        rows.insert(first, row.to_vec());
-        Ok(())
-    }
-
-    fn read(&self, from: u64, out: &mut Vec<u8>) -> Result<bool, Error> {
-        let rows = self.rows.lock();
-        let Some((_, row)) = rows.range(from..).next() else { return Ok(false) };
-        row.clone_into(out);
-        Ok(true)
-    }
-
-    fn row_of(&self, position: u64) -> Result<Option<u64>, Error> {
-        Ok(self.rows.lock().range(..=position).next_back().map(|(first, _)| *first))
-    }
-
-    fn shut(&self) {}
-
-    fn close(&self) -> Result<(), Cause> {
-        Ok(())
     }
 }

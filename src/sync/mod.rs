@@ -1,8 +1,12 @@
 //! The only door to mutexes, atomics, threads and waiting: the real ones, or a model checker's.
 
+#[cfg(all(test, shuttle))]
+mod model;
 mod timer;
 mod wait;
 
+#[cfg(all(test, shuttle))]
+pub(crate) use imp::restart_time;
 pub(crate) use imp::{AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, Thread, current, spawn};
 pub(crate) use timer::Timer;
 pub(crate) use wait::{Patience, Waiter, Wakes, run_blocking};
@@ -43,6 +47,7 @@ mod imp {
 
 #[cfg(shuttle)]
 mod imp {
+    use std::cell::Cell;
     use std::time::Instant;
 
     use shuttle::rand::Rng;
@@ -67,13 +72,35 @@ mod imp {
         shuttle::thread::Builder::new().name(name.into()).spawn(body)
     }
 
-    /// A deadline is a branch that the checker may take at any look.
-    pub(crate) fn is_past(_deadline: Instant) -> bool {
-        shuttle::rand::thread_rng().gen_bool(0.3)
+    thread_local! {
+        /// The latest deadline that has passed. The checker runs an execution's threads on one thread
+        /// of the system: they all see the same time.
+        static PASSED: Cell<Option<Instant>> = const { Cell::new(None) };
     }
 
+    /// A deadline is a branch that the checker may take at any look. What is past stays past, and so
+    /// does all before it.
+    pub(crate) fn is_past(deadline: Instant) -> bool {
+        if PASSED.get().is_some_and(|passed| deadline <= passed) {
+            return true;
+        }
+        let past = shuttle::rand::thread_rng().gen_bool(0.3);
+        if past {
+            PASSED.set(Some(deadline));
+        }
+        past
+    }
+
+    /// No deadline has passed yet: a new execution begins.
+    #[cfg(test)]
+    pub(crate) fn restart_time() {
+        PASSED.set(None);
+    }
+
+    /// A deadline that has not passed at this look does not end the park: whoever is never unparked
+    /// is found out.
     pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
-        if deadline.is_some() && shuttle::rand::thread_rng().gen_bool(0.3) {
+        if deadline.is_some_and(is_past) {
             shuttle::thread::yield_now();
             return false;
         }

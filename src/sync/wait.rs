@@ -85,11 +85,13 @@ impl Waiter {
         timer: &Timer,
         registered: &mut bool,
     ) -> Poll<bool> {
-        let expired = deadline.is_some_and(is_past);
-        match self.poll_signal(cx) {
-            Poll::Ready(()) => return Poll::Ready(true),
-            Poll::Pending if expired => return Poll::Ready(false),
-            Poll::Pending => {}
+        if self.poll_signal(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        // After the waker is in place: a timer that comes before finds an earlier look's, and the
+        // deadline past is seen here.
+        if deadline.is_some_and(is_past) {
+            return Poll::Ready(false);
         }
         if let Some(deadline) = deadline
             && !std::mem::replace(registered, true)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::quality::RandomState;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
@@ -69,11 +70,6 @@ impl Run {
 }
 
 impl Chart {
-    pub(super) fn run_of(&self, seat: u32) -> Option<&Run> {
-        let after = self.runs.partition_point(|run| run.start <= seat);
-        self.runs.get(after.checked_sub(1)?).filter(|run| seat < run.end())
-    }
-
     pub(super) fn row(&self, run: &Run) -> Option<&RowHead> {
         self.rows.get(run.row as usize)
     }
@@ -103,28 +99,39 @@ pub(super) fn join(prefix: &SmolStr, number: u32) -> SmolStr {
 /// Takes a label apart: the number at its end, without leading zeros, and what stands before it.
 /// Every label has exactly one such form, and [`join`] gives the label back.
 pub(super) fn split(label: &str) -> (&str, u32) {
-    let before = label.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-    let digits = label.get(before..).unwrap_or_default();
-    let significant = match digits.trim_start_matches('0') {
-        "" if !digits.is_empty() => "0",
-        rest => rest,
-    };
-    if significant.is_empty() || significant.len() > MAX_DIGITS {
-        return (label, UNNUMBERED);
+    let (mut digits, mut significant) = (0, 0);
+    let (mut number, mut scale) = (0, 1);
+    for byte in label.bytes().rev().take_while(u8::is_ascii_digit) {
+        digits += 1;
+        if byte != b'0' {
+            significant = digits;
+        }
+        if digits <= MAX_DIGITS {
+            number += u32::from(byte - b'0') * scale;
+            scale = scale.saturating_mul(10);
+        }
     }
-    let number = significant.bytes().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
-    (label.get(..label.len() - significant.len()).unwrap_or_default(), number)
+    // The last of nothing but zeros is the number 0.
+    let significant = significant.max(digits.min(1));
+    match label.split_at_checked(label.len() - significant) {
+        Some((prefix, _)) if (1..=MAX_DIGITS).contains(&significant) => (prefix, number),
+        _ => (label, UNNUMBERED),
+    }
 }
 
 /// From label to seat: one hash of the prefix, then the run that holds the number.
 #[derive(Debug)]
 pub(super) struct Lookup {
-    // The standard hasher, because a chart may come from a stranger: made-up prefixes that collide
-    // must not slow a sale down.
-    prefixes: HashMap<SmolStr, (u32, u32)>,
+    // Seeded at random, because a chart may come from a stranger: made-up prefixes that collide must
+    // not slow a sale down.
+    prefixes: HashMap<SmolStr, (u32, u32), RandomState>,
     /// Indices of runs, those of one prefix together and by ascending number.
     order: Box<[u32]>,
+    /// The run of every [`STRIDE`]th seat, so that finding a seat's run looks at few of them.
+    marks: Box<[u32]>,
 }
+
+const STRIDE: u32 = 64;
 
 impl Lookup {
     /// # Errors
@@ -140,7 +147,7 @@ impl Lookup {
             }
         }
         keys.sort_unstable();
-        let mut table: HashMap<SmolStr, (u32, u32)> = HashMap::new();
+        let mut table: HashMap<SmolStr, (u32, u32), RandomState> = HashMap::default();
         let mut previous: Option<(&SmolStr, &Run)> = None;
         for (place, &(prefix, low, index)) in (0..).zip(&keys) {
             let Some(run) = chart.runs.get(index as usize) else { continue };
@@ -159,7 +166,20 @@ impl Lookup {
             previous = Some((prefix, run));
         }
         table.shrink_to_fit();
-        Ok(Self { prefixes: table, order: keys.iter().map(|&(_, _, index)| index).collect() })
+        let marked = |seat: u32| chart.runs.partition_point(|run| run.end() <= seat) as u32;
+        Ok(Self {
+            prefixes: table,
+            order: keys.iter().map(|&(_, _, index)| index).collect(),
+            marks: (0..chart.seats).step_by(STRIDE as usize).map(marked).collect(),
+        })
+    }
+
+    pub(super) fn run_of<'c>(&self, chart: &'c Chart, seat: u32) -> Option<&'c Run> {
+        let mark = (seat / STRIDE) as usize;
+        let first = *self.marks.get(mark)? as usize;
+        let last = self.marks.get(mark + 1).map_or(chart.runs.len(), |run| *run as usize + 1);
+        let near = chart.runs.get(first..last)?;
+        near.get(near.partition_point(|run| run.end() <= seat)).filter(|run| run.start <= seat)
     }
 
     pub(super) fn find(&self, chart: &Chart, label: &str) -> Option<u32> {

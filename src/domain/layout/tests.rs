@@ -163,7 +163,10 @@ fn sections_and_rows_whose_names_run_together_still_have_exact_labels() {
     assert_eq!(layout((5, 9)).unwrap_err(), twice);
 }
 
-fn described() -> impl Strategy<Value = Vec<(u8, u8, Vec<(u32, u32)>)>> {
+/// A section, a row and the row's blocks.
+type Described = (u8, u8, Vec<(u32, u32)>);
+
+fn described() -> impl Strategy<Value = Vec<Described>> {
     let block = prop_oneof![(0u32..60, 0u32..60), (9_990u32..10_010, 9_990u32..10_010)];
     prop::collection::vec((0u8..3, 0u8..8, prop::collection::vec(block, 1..3)), 1..12)
 }

@@ -112,8 +112,9 @@ impl<C: CustomerId> VenueCommand<C> {
     pub(super) fn scope(&self, state: &VenueState<C>) -> Scope {
         let (Some(layout), Some(cart)) = (state.layout(), self.cart()) else { return Scope::Whole };
         let mut parts = Parts::new();
-        let seats = cart.iter().filter_map(|label| layout.seat(label));
-        parts.extend(seats.map(|seat| Part::number(SEAT, seat.0.into())));
+        for seat in cart.iter().filter_map(|label| layout.seat(label)) {
+            parts.push(Part::number(SEAT, seat.0.into()));
+        }
         if state.limit_per_customer().is_some() {
             match self {
                 Self::Reserve { customer, .. } | Self::Release { customer, .. } => {

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 
 use super::{CUSTOMER, CustomerId, SEAT};
 use crate::layout::{Layout, SeatIndex};
-use crate::scope::{Part, Scope};
+use crate::scope::{Part, Parts, Scope};
 
 /// Seats by index, in the order of the cart. Up to four need no allocation.
 pub type SeatList = SmallVec<[SeatIndex; 4]>;
@@ -60,8 +60,14 @@ impl<C: CustomerId> VenueEvent<C> {
             Self::Reserved { customer, seats, counted, .. } => (customer, seats, *counted),
             Self::Released { holder, seats, counted, .. } => (holder, seats, *counted),
         };
-        let seats = seats.iter().map(|seat| Part::number(SEAT, seat.0.into()));
-        Scope::parts(seats.chain(counted.then(|| customer.part(CUSTOMER))))
+        let mut parts = Parts::new();
+        for seat in seats {
+            parts.push(Part::number(SEAT, seat.0.into()));
+        }
+        if counted {
+            parts.push(customer.part(CUSTOMER));
+        }
+        Scope::Parts(parts)
     }
 }
 

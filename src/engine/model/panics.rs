@@ -1,0 +1,105 @@
+//! Goal: a panic in `decide` leaves no trace; one in `apply` fences the stream until its state is rebuilt.
+//! Method: one order of several panics, at any moment. The panics are resumed, not started: the checker reports those.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use shuttle::thread::{spawn, yield_now};
+
+use super::{Ask, FUSE, ID, Trial, Way, any_ask, any_options, is_impatience};
+use crate::engine::Options;
+use crate::error::{Error, Fence};
+use crate::log::MemoryStore;
+use crate::model::{explore, pick};
+
+#[test]
+fn a_panic_in_decide_frees_its_locks() {
+    explore(|| {
+        let (trial, engine, handle) = Trial::opened(MemoryStore::default());
+        let mut threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (trial, handle) = (trial.clone(), handle.with(any_options()));
+                spawn(move || {
+                    if let Some(Err(error)) = trial.call(&handle, Way::any(), any_ask()) {
+                        assert!(is_impatience(&error, handle.options()), "{error}");
+                    }
+                })
+            })
+            .collect();
+        let (panicking, theirs) = (trial.clone(), handle.with(any_options()));
+        threads.push(spawn(move || {
+            let ask = Ask::Panic { seat: pick(3) as u8 };
+            let caught =
+                catch_unwind(AssertUnwindSafe(|| panicking.give(&theirs, Way::any(), &panicking.order(ask))));
+            match caught {
+                Err(panic) => assert_eq!(panic.downcast_ref(), Some(&"decide")),
+                // The call ended before it was decided.
+                Ok(None | Some(Err(Error::LockTimeout { .. }))) => {}
+                Ok(Some(other)) => panic!("{other:?}"),
+            }
+        }));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        trial.check(engine, &handle);
+    });
+}
+
+#[test]
+fn a_panic_in_apply_fences_until_the_state_is_rebuilt() {
+    explore(|| {
+        let (trial, engine, handle) = Trial::opened(MemoryStore::default());
+        FUSE.set(true);
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let (trial, handle) = (trial.clone(), handle.with(any_options()));
+                spawn(move || {
+                    for _ in 0..=pick(2) {
+                        match trial.call(&handle, Way::any(), any_ask()) {
+                            Some(Err(Error::ApplyPanicked { .. })) => assert!(!FUSE.get()),
+                            Some(Err(Error::Fenced { reason, .. })) => assert_eq!(reason, Fence::Rebuilding),
+                            Some(Err(error)) => assert!(is_impatience(&error, handle.options()), "{error}"),
+                            _ => {}
+                        }
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        FUSE.set(false);
+        while let Err(error) = handle.read(ID) {
+            assert!(matches!(error, Error::Fenced { reason: Fence::Rebuilding, .. }), "{error}");
+            yield_now();
+        }
+        let patient = handle.with(Options::pessimistic());
+        match trial.call(&patient, Way::Execute, Ask::Clear) {
+            Some(Err(error)) => assert!(is_impatience(&error, patient.options()), "{error}"),
+            answer => assert!(answer.is_some()),
+        }
+        trial.check(engine, &handle);
+    });
+}
+
+/// The first event ever panics: nothing is stored, and nothing of the stream is left.
+#[test]
+fn a_panic_in_the_first_apply_leaves_no_stream() {
+    explore(|| {
+        let (trial, engine, handle) = Trial::new(MemoryStore::default());
+        FUSE.set(true);
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (trial, handle) = (trial.clone(), handle.with(any_options()));
+                spawn(move || match trial.call(&handle, Way::any(), Ask::Open) {
+                    Some(Err(Error::ApplyPanicked { .. })) => {}
+                    Some(Err(Error::Fenced { reason, .. })) => assert_eq!(reason, Fence::Rebuilding),
+                    Some(Err(error)) => assert!(is_impatience(&error, handle.options()), "{error}"),
+                    _ => {}
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        FUSE.set(false);
+        // The thread that rebuilds is the last to leave.
+        while handle.registry.len() != usize::from(handle.read(ID).is_ok()) {
+            yield_now();
+        }
+        trial.check(engine, &handle);
+    });
+}
