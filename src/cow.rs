@@ -1,11 +1,13 @@
 //! The chunked copy-on-write array that keeps large states cheap to clone and cheap to change.
 
 use std::fmt;
-use std::sync::Arc;
 
 use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
+// Whether a chunk is shared is asked at every level of every change: with this `Arc` that is a plain
+// load, with the standard one, which has weak pointers, two locked instructions.
+use triomphe::Arc;
 
 /// Children of a branch and elements of a leaf. 64 keeps a leaf of 16-byte seats at 1 KiB, and a
 /// million seats four levels deep.
@@ -56,7 +58,7 @@ impl<T> Clone for CowArray<T> {
 
 impl<T> Default for CowArray<T> {
     fn default() -> Self {
-        Self { root: Node::Leaf(Arc::from([])), height: 0, len: 0 }
+        Self { root: Node::Leaf(Arc::from(Vec::new())), height: 0, len: 0 }
     }
 }
 
@@ -135,14 +137,22 @@ impl<T: Clone> CowArray<T> {
         let mut level = self.height;
         loop {
             match node {
-                Node::Leaf(elements) => return Arc::make_mut(elements).get_mut(index % FANOUT),
+                Node::Leaf(elements) => return own(elements)?.get_mut(index % FANOUT),
                 Node::Branch(children) => {
-                    node = Arc::make_mut(children).get_mut((index >> (BITS * level)) % FANOUT)?;
+                    node = own(children)?.get_mut((index >> (BITS * level)) % FANOUT)?;
                     level -= 1;
                 }
             }
         }
     }
+}
+
+/// A chunk for changing: itself if nobody shares it, otherwise a copy in its place.
+fn own<T: Clone>(chunk: &mut Arc<[T]>) -> Option<&mut [T]> {
+    if !Arc::is_unique(chunk) {
+        *chunk = chunk.iter().cloned().collect();
+    }
+    Arc::get_mut(chunk)
 }
 
 impl<T: Clone> FromIterator<T> for CowArray<T> {

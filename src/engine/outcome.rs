@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 
+use super::stream::StateArc;
 use crate::aggregate::{Aggregate, Events};
 use crate::clock::Timestamp;
 
@@ -129,7 +129,7 @@ where
 
 /// A stream's state at one version. Later commits do not change it.
 pub struct View<A: Aggregate> {
-    pub(crate) state: Arc<A::State>,
+    pub(crate) state: StateArc<A::State>,
     pub(crate) version: u64,
     pub(crate) position: u64,
     pub(crate) durable: bool,
@@ -163,7 +163,7 @@ impl<A: Aggregate> Deref for View<A> {
 
 impl<A: Aggregate> Clone for View<A> {
     fn clone(&self) -> Self {
-        Self { state: Arc::clone(&self.state), ..*self }
+        Self { state: StateArc::clone(&self.state), ..*self }
     }
 }
 

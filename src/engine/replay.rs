@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::registry::Registry;
-use super::stream::{Inner, Stream};
+use super::stream::{Inner, StateArc, Stream};
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
@@ -83,7 +83,7 @@ impl<A: Aggregate> AnyFold for Fold<A> {
 
     fn finish(self: Box<Self>) -> Result<Option<(StreamName, Fence)>, Error> {
         let Self { registry, state, mut inner, name } = *self;
-        inner.state = Arc::new(state);
+        inner.state = StateArc::new(state);
         let fenced = inner.fence.clone().map(|fence| (name.clone(), fence));
         registry.insert(Stream::new(name, inner))?;
         Ok(fenced)

@@ -17,6 +17,9 @@ use crate::log::{Draft, Entry, Log, Reservation, StreamRef};
 use crate::scope::Scope;
 use crate::sync::{Mutex, Waiter, Wakes};
 
+/// Holds a state. Every commit asks whether somebody else looks at it: here that is a plain load.
+pub(crate) type StateArc<S> = triomphe::Arc<S>;
+
 /// A stream in memory.
 pub(crate) struct Stream<A: Aggregate> {
     pub(crate) name: StreamName,
@@ -29,7 +32,7 @@ pub(crate) struct Stream<A: Aggregate> {
 /// What the mutex guards.
 pub(crate) struct Inner<A: Aggregate> {
     /// Changed in place while nobody else looks at it.
-    pub(crate) state: Arc<A::State>,
+    pub(crate) state: StateArc<A::State>,
     pub(crate) version: u64,
     /// The positions of the first and of the last entry.
     pub(crate) born: u64,
@@ -46,7 +49,7 @@ pub(crate) struct Inner<A: Aggregate> {
 impl<A: Aggregate> Default for Inner<A> {
     fn default() -> Self {
         Self {
-            state: Arc::default(),
+            state: StateArc::default(),
             version: 0,
             born: 0,
             position: 0,
@@ -61,7 +64,7 @@ impl<A: Aggregate> Default for Inner<A> {
 
 /// The state as an attempt sees it.
 pub(crate) struct Snapshot<A: Aggregate> {
-    pub(crate) state: Arc<A::State>,
+    pub(crate) state: StateArc<A::State>,
     pub(crate) version: u64,
     pub(crate) position: u64,
     pub(crate) decided_at: Timestamp,
@@ -70,7 +73,7 @@ pub(crate) struct Snapshot<A: Aggregate> {
 impl<A: Aggregate> Inner<A> {
     fn snapshot(&self) -> Snapshot<A> {
         Snapshot {
-            state: Arc::clone(&self.state),
+            state: StateArc::clone(&self.state),
             version: self.version,
             position: self.position,
             decided_at: self.decided_at,
@@ -118,7 +121,7 @@ pub(crate) enum Change {
 /// What must wait until the mutex is released.
 struct After<'a, A: Aggregate> {
     /// May be the last holder of a user's value.
-    replaced: &'a mut Option<Arc<A::State>>,
+    replaced: &'a mut Option<StateArc<A::State>>,
     wakes: &'a mut Wakes,
 }
 
@@ -198,7 +201,7 @@ impl<A: Aggregate> Stream<A> {
             match rebuilt {
                 Ok(state) => {
                     inner.fence = None;
-                    std::mem::replace(&mut inner.state, Arc::new(state))
+                    std::mem::replace(&mut inner.state, StateArc::new(state))
                 }
                 Err(fence) => {
                     inner.fence = Some(fence);
@@ -359,10 +362,10 @@ impl<A: Aggregate> Drop for Running<'_, A> {
 }
 
 /// The state for changing: itself if nobody else looks at it, otherwise a clone in its place.
-fn writable<'s, S: Clone>(state: &'s mut Arc<S>, replaced: &mut Option<Arc<S>>) -> &'s mut S {
-    if Arc::get_mut(state).is_none() {
-        *replaced = Some(std::mem::replace(state, Arc::new(S::clone(state))));
+fn writable<'s, S: Clone>(state: &'s mut StateArc<S>, replaced: &mut Option<StateArc<S>>) -> &'s mut S {
+    if !StateArc::is_unique(state) {
+        *replaced = Some(std::mem::replace(state, StateArc::new(S::clone(state))));
     }
     // Nobody can have looked since: that takes the stream's mutex.
-    Arc::make_mut(state)
+    StateArc::make_mut(state)
 }

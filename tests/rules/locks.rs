@@ -142,6 +142,43 @@ fn rule_06_a_cart_enters_all_its_lines_at_once() {
     engine.close().unwrap();
 }
 
+/// Two are inside, on a cell each; a cart of both cells, and the whole, wait for the one and the other.
+#[test]
+fn rule_06_who_waits_for_two_waits_for_both() {
+    let both = || Ask::on([1, 2], |cells| Ok(vec![Put::cell(1, cells.get(1) + 10 * cells.get(2))]));
+    let all = || {
+        Ask::whole(|cells| {
+            let (one, two) = (cells.get(1), cells.get(2));
+            Ok(vec![Put { whole: true, ..Put::cell(1, one + 10 * two) }])
+        })
+    };
+    for (ask, first) in [(both(), 0), (both(), 1), (all(), 0), (all(), 1)] {
+        let engine = engine();
+        let handle = boards(&engine, Options::pessimistic());
+        let doors = [Door::new(), Door::new()];
+        thread::scope(|scope| {
+            let mut holding = doors.each_ref().map(|door| {
+                let (inside, handle) = (Arc::clone(door), &handle);
+                let cell = if Arc::ptr_eq(door, &doors[0]) { 1 } else { 2 };
+                let holder = Ask::set(cell, 1).first(move |_, _| inside.pass());
+                Some(scope.spawn(move || handle.execute("b", &holder).unwrap().version()))
+            });
+            doors.iter().for_each(|door| door.await_arrivals(1));
+            let mut waiting = Polled::new(handle.execute_async("b", &ask));
+            assert!(waiting.poll().is_none());
+            for index in [first, 1 - first] {
+                assert!(waiting.woken() == 0 && waiting.poll().is_none(), "one of them is still inside");
+                doors[index].open();
+                holding[index].take().unwrap().join().unwrap();
+            }
+            assert_eq!(waiting.woken(), 1);
+            let outcome = waiting.finish().unwrap();
+            assert_eq!(outcome.events()[0].cells, [(1, 11)], "decided on what both of them left");
+        });
+        engine.close().unwrap();
+    }
+}
+
 #[test]
 fn rule_06_a_lock_timeout_names_stream_and_wait() {
     let engine = engine();
