@@ -58,14 +58,14 @@ pub mod testing;
 
 pub use aggregate::{Aggregate, Context, Events};
 pub use domain::{flash_sale, layout, venue};
-pub use engine::{Builder, Concurrency, Decision, Engine, Handle, Options, Outcome, Receipt, View};
+pub use engine::{Concurrency, Decision, Engine, Handle, Options, Outcome, Receipt, View};
 pub use error::Error;
 pub use limits::Limits;
-pub use scope::{Part, Parts, Scope};
+pub use scope::{Part, Scope};
 
-/// How commands are run, beyond what [`Options`] shows at first sight.
+/// What can be chosen: how an engine is opened, and how commands are run.
 pub mod options {
-    pub use crate::engine::{Concurrency, Effort, Exhausted, Options, Wait};
+    pub use crate::engine::{Builder, Concurrency, Effort, Exhausted, Options, Wait};
 }
 
 /// A stream's history, and what an open found.

@@ -86,7 +86,7 @@ pub enum Scope {
 }
 
 /// A list of parts; up to two need no allocation.
-pub type Parts = SmallVec<[Part; 2]>;
+pub(crate) type Parts = SmallVec<[Part; 2]>;
 
 impl Scope {
     /// These parts, in this order. Naming one twice is the same as naming it once.

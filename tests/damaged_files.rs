@@ -55,6 +55,7 @@ fn assert_helpful(error: &Error, name: &str) {
     let (advice, hints) = match error {
         Error::NotALog { .. } => (Advice::Fix, "it was not changed"),
         Error::NewerFormat { .. } => (Advice::Fix, "use a newer boxoffice"),
+        Error::CannotOpen { .. } => (Advice::Fix, "name a file in a folder that exists"),
         Error::Corrupt { .. } => (Advice::Stop, "restore a backup"),
         Error::Storage { .. } => (Advice::Stop, "check the disk, and open the file again"),
         other => panic!("{name}: {other:?}"),
@@ -287,7 +288,7 @@ fn places_where_no_file_can_be() {
     fs::write(folder.path().join("file"), "text").unwrap();
     for path in [folder.path().to_owned(), folder.path().join("none/sales"), under_a_file] {
         let error = open(&path).expect_err("opened");
-        assert!(matches!(error, Error::Storage { .. }), "{path:?}: {error:?}");
+        assert!(matches!(error, Error::CannotOpen { .. }), "{path:?}: {error:?}");
         assert_helpful(&error, "a bad place");
         assert!(error.to_string().contains(path.to_str().unwrap()), "does not name the file: {error}");
     }
@@ -310,7 +311,7 @@ fn what_may_not_be_written_is_refused() {
     protect(folder.path(), false);
     match (old, new) {
         (Ok(engine), Ok(_)) if may_write => ledger.check(&engine, "a superuser's file"),
-        (Err(old @ Error::Storage { .. }), Err(new @ Error::Storage { .. })) if !may_write => {
+        (Err(old @ Error::CannotOpen { .. }), Err(new @ Error::CannotOpen { .. })) if !may_write => {
             assert_helpful(&old, "a read-only file");
             assert_helpful(&new, "a read-only folder");
             assert!(fs::read(&path).unwrap() == bytes, "changed");

@@ -196,9 +196,8 @@ const BUYERS: usize = 8;
 #[derive(Clone, Copy, Debug)]
 struct Fate {
     bought: bool,
-    /// Got through at the first attempt.
-    at_once: bool,
     conflicts: u32,
+    turn: bool,
 }
 
 fn fate(outcome: &Outcome<FlashSale>) -> Fate {
@@ -207,8 +206,7 @@ fn fate(outcome: &Outcome<FlashSale>) -> Fate {
         other => panic!("neither bought nor out of stock: {other:?}"),
     }
     let effort = outcome.effort();
-    let at_once = effort.conflicts == 0 && !effort.turn;
-    Fate { bought: outcome.is_accepted(), at_once, conflicts: effort.conflicts }
+    Fate { bought: outcome.is_accepted(), conflicts: effort.conflicts, turn: effort.turn }
 }
 
 fn sales(options: Options) -> (Engine, Handle<FlashSale>) {
@@ -254,7 +252,7 @@ fn five_items_eight_buyers_ten_thousand_rounds() {
                     if hosts {
                         let fates: Vec<Fate> = fates.iter().map(|it| it.lock().unwrap().unwrap()).collect();
                         let bought = fates.iter().filter(|fate| fate.bought).count();
-                        let first = fates.iter().filter(|fate| fate.at_once).count();
+                        let first = fates.iter().filter(|fate| fate.conflicts == 0 && !fate.turn).count();
                         assert_eq!((bought, first), (5, 1), "round {round}: {fates:?}");
                         let view = sales.read(&id).unwrap();
                         assert_eq!((view.left(), view.buyers(), view.version()), (0, 5, 9), "round {round}");
@@ -302,7 +300,7 @@ fn lockstep(stock: u64, options: Options) -> Vec<Result<Fate, Error>> {
 #[test]
 fn lockstep_in_every_attempt_reaches_nobody_as_an_error() {
     let options = Options { retries: 5, exhausted: Exhausted::Turn, ..Options::optimistic() };
-    for _ in 0..50 {
+    for _ in 0..30 {
         // Five items: the sixth attempt finds none, and three rejections do not conflict.
         let fates: Vec<_> = lockstep(5, options).into_iter().map(Result::unwrap).collect();
         let mut lost: Vec<_> = fates.iter().map(|fate| fate.conflicts).collect();
@@ -310,12 +308,15 @@ fn lockstep_in_every_attempt_reaches_nobody_as_an_error() {
         assert_eq!(lost, [0, 1, 2, 3, 4, 5, 5, 5]);
         assert_eq!(fates.iter().filter(|fate| fate.bought).count(), 5);
 
-        // Eight items: the last two lose six times, and then take a turn.
+        // Eight items: the last two lose six times and take a turn; or one loses five times, since it
+        // finds the other one taking its turn when it commits.
         let fates: Vec<_> = lockstep(8, options).into_iter().map(Result::unwrap).collect();
-        let mut lost: Vec<_> = fates.iter().map(|fate| fate.conflicts).collect();
+        assert!(fates.iter().all(|fate| fate.bought), "{fates:?}");
+        let (turns, won): (Vec<&Fate>, Vec<&Fate>) = fates.iter().partition(|fate| fate.turn);
+        let mut lost: Vec<_> = won.iter().map(|fate| fate.conflicts).collect();
         lost.sort_unstable();
-        assert_eq!(lost, [0, 1, 2, 3, 4, 5, 6, 6]);
-        assert!(fates.iter().all(|fate| fate.bought));
+        assert_eq!((lost, turns.len()), (vec![0, 1, 2, 3, 4, 5], 2), "{fates:?}");
+        assert!(turns.iter().any(|fate| fate.conflicts == 6) && turns.iter().all(|fate| fate.conflicts >= 5));
 
         // Or are told how often they lost, as chosen.
         let chosen = Options { exhausted: Exhausted::Conflict, ..options };

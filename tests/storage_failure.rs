@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
+use boxoffice::options::Builder;
 use boxoffice::testing::{Failure, FaultyStorage, Prng, When};
-use boxoffice::{Builder, Engine, Error, Handle, Limits};
+use boxoffice::{Engine, Error, Handle, Limits};
 use common::{Ask, Command, Hall, Ledger, builder, halls, open, quiet, used_file};
 
 const ERRORS: [Failure; 3] = [Failure::Io, Failure::NoSpace, Failure::Partial];
@@ -314,20 +315,18 @@ fn callers_without_room_are_told_too() {
     let handle = halls(&engine);
     let mut dice = Prng::new(8);
     let held = Held::next_sync_of(&storage);
+    // Sent often and never stored, so it needs no ledger; and what fills the queue is not larger than
+    // what waits.
+    let command = Command { ticket: u64::MAX, ask: Ask::Open };
     std::thread::scope(|scope| {
         let (ledger, handle) = (&ledger, &handle);
         let first = scope.spawn(|| ledger.execute(handle, "hall-0", Ask::Open));
         held.has_begun();
         let patient = handle.options();
         let hasty = handle.with(boxoffice::Options { wait: boxoffice::options::Wait::Never, ..patient });
-        // Refused for lack of room: nothing was decided, so the command needs no ledger.
-        while hasty.submit("hall-1", &Command { ticket: u64::MAX, ask: Ask::Open }).is_ok() {}
-        let threads: Vec<_> = (0..3)
-            .map(|_| {
-                let ask = common::any_ask(&mut dice);
-                scope.spawn(|| ledger.execute(handle, "hall-2", ask))
-            })
-            .collect();
+        while hasty.submit("hall-1", &command).is_ok() {}
+        let threads: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| handle.execute("hall-2", &command).map(drop))).collect();
         storage.fail(When::Sync(1), Failure::Io);
         held.let_go();
         assert!(matches!(first.join().unwrap(), Err(Error::OutcomeUnknown { .. })));

@@ -96,10 +96,7 @@ impl<A: Aggregate> Call<'_, '_, A> {
     pub(crate) async fn run(mut self) -> Result<Decided<A>, Error> {
         let log = &*self.handle.shared.log;
         log.check_running()?;
-        let limit = log.limits().id_bytes;
-        if self.id.is_empty() || self.id.len() > limit {
-            return Err(Error::InvalidId { bytes: self.id.len(), limit });
-        }
+        self.handle.check_id(self.id)?;
         A::check(self.command, log.limits()).map_err(|why| Error::InvalidCommand { why })?;
         let visit = self.handle.registry.visit(self.id, A::creates(self.command))?;
         let Some(stream) = visit.stream() else {

@@ -128,10 +128,11 @@ impl<A: Aggregate> Handle<A> {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownStream`]; [`Error::Fenced`]; or why the engine has stopped.
+    /// [`Error::UnknownStream`] or [`Error::InvalidId`]; [`Error::Fenced`]; or why the engine has stopped.
     pub fn read(&self, id: impl AsRef<str>) -> Result<View<A>, Error> {
         let log = &self.shared.log;
         log.check_running()?;
+        self.check_id(id.as_ref())?;
         let visit = self.registry.visit(id.as_ref(), false)?;
         let Some(stream) = visit.stream() else {
             return Err(Error::UnknownStream { stream: self.name(id.as_ref()) });
@@ -146,9 +147,10 @@ impl<A: Aggregate> Handle<A> {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownStream`]; or why the engine has stopped.
+    /// [`Error::UnknownStream`] or [`Error::InvalidId`]; or why the engine has stopped.
     pub fn history(&self, id: impl AsRef<str>) -> Result<History<A>, Error> {
         self.shared.log.check_running()?;
+        self.check_id(id.as_ref())?;
         let visit = self.registry.visit(id.as_ref(), false)?;
         match visit.stream().and_then(|stream| stream.whereabouts()) {
             Some(place) => Ok(History::new(Arc::clone(&self.shared), self.name(id.as_ref()), place)),
@@ -159,6 +161,12 @@ impl<A: Aggregate> Handle<A> {
     /// The ids of all streams of this type, in no particular order.
     pub fn ids(&self) -> Vec<SmolStr> {
         self.registry.ids()
+    }
+
+    /// Before anything keeps or repeats the id.
+    pub(crate) fn check_id(&self, id: &str) -> Result<(), Error> {
+        let (bytes, limit) = (id.len(), self.shared.log.limits().id_bytes);
+        if bytes == 0 || bytes > limit { Err(Error::InvalidId { bytes, limit }) } else { Ok(()) }
     }
 
     pub(crate) fn name(&self, id: &str) -> StreamName {

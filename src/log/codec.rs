@@ -5,6 +5,7 @@ use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::{Array, SmallVec};
 
 use crate::limits::MAX_ENTRY_BYTES;
 
@@ -23,9 +24,9 @@ pub(crate) enum EncodeFailure {
 }
 
 /// Appends `value` to `out`, whose length never exceeds `limit`.
-pub(crate) fn encode_to<T: Serialize>(
+pub(crate) fn encode_to<T: Serialize, A: Array<Item = u8>>(
     value: &T,
-    out: &mut Vec<u8>,
+    out: &mut SmallVec<A>,
     limit: usize,
 ) -> Result<(), EncodeFailure> {
     let mut bounded = Bounded { out, limit, overrun: false };
@@ -37,22 +38,26 @@ pub(crate) fn encode_to<T: Serialize>(
 }
 
 // bincode enforces its limit only when it decodes.
-struct Bounded<'a> {
-    out: &'a mut Vec<u8>,
+struct Bounded<'a, A: Array<Item = u8>> {
+    out: &'a mut SmallVec<A>,
     limit: usize,
     overrun: bool,
 }
 
-impl Writer for Bounded<'_> {
+impl<A: Array<Item = u8>> Writer for Bounded<'_, A> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         if self.limit.saturating_sub(self.out.len()) < bytes.len() {
             self.overrun = true;
             return Err(EncodeError::Other("entry too large"));
         }
-        // Nearly every write is a number of one byte, for which a call to memcpy is not worth it.
-        match bytes {
-            [byte] => self.out.push(*byte),
-            _ => self.out.extend_from_slice(bytes),
+        // Nearly every write is a number of a few bytes, for which a call to memcpy is not worth it.
+        if bytes.len() <= 9 {
+            for byte in bytes {
+                self.out.push(*byte);
+            }
+        } else {
+            self.out.extend_from_slice(bytes);
         }
         Ok(())
     }
@@ -77,7 +82,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_decodes_and_nothing_shorter_or_longer_does(value: (u64, String, Vec<Option<i32>>)) {
-            let mut bytes = Vec::new();
+            let mut bytes = SmallVec::<[u8; 16]>::new();
             encode_to(&value, &mut bytes, 1 << 20).unwrap();
             prop_assert_eq!(decode::<(u64, String, Vec<Option<i32>>)>(&bytes).unwrap(), value.clone());
             bytes.push(0);
@@ -86,7 +91,7 @@ mod tests {
             let whole = bytes.len();
             bytes.pop();
             prop_assert!(decode::<(u64, String, Vec<Option<i32>>)>(&bytes).is_err());
-            let mut small = Vec::new();
+            let mut small = SmallVec::<[u8; 16]>::new();
             prop_assert!(matches!(encode_to(&value, &mut small, whole - 1), Err(EncodeFailure::TooLarge)));
             prop_assert!(small.len() < whole);
         }

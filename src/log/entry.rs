@@ -22,7 +22,7 @@ use crate::error::Error;
 
 /// The events of an entry, encoded by the caller before it holds any mutex.
 pub(crate) struct Draft {
-    body: Vec<u8>,
+    body: SmallVec<[u8; DRAFT_BYTES]>,
     limit: usize,
 }
 
@@ -33,7 +33,7 @@ pub(crate) enum EventKind {
     Rejection,
 }
 
-/// What a draft makes room for at first: one allocation serves most decisions.
+/// What fits into a draft without an allocation: most decisions.
 const DRAFT_BYTES: usize = 64;
 
 /// Room for everything before the events in an entry of one stream: the fixed fields, five numbers,
@@ -42,7 +42,7 @@ const HEAD_BYTES: usize = 4 + 1 + 8 + 6 * MAX_VARINT;
 
 impl Draft {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { body: Vec::with_capacity(DRAFT_BYTES), limit }
+        Self { body: SmallVec::new(), limit }
     }
 
     pub(crate) fn push<T: Serialize>(
@@ -69,7 +69,7 @@ impl Draft {
             let mut prefix = SmallVec::<[u8; MAX_VARINT]>::new();
             prefix.put_varint(len as u64);
             self.body[start - 1] = prefix[0];
-            self.body.splice(start..start, prefix.into_iter().skip(1));
+            self.body.insert_from_slice(start, &prefix[1..]);
         }
         Ok(())
     }

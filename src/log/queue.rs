@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -350,7 +351,9 @@ impl Log {
 
     fn write(&self, batch: &mut Batch) -> Result<(), FailureKind> {
         let mut committer = self.committer.lock();
-        let committed_at = self.clock.now().max(committer.last_committed_at);
+        // The clock is foreign code. If it panics here, the batch is as late as the one before.
+        let now = catch_unwind(AssertUnwindSafe(|| self.clock.now())).unwrap_or_default();
+        let committed_at = now.max(committer.last_committed_at);
         committer.last_committed_at = committed_at;
         seal(&mut batch.row, batch.first, batch.entries, committed_at);
         let row =
@@ -375,17 +378,31 @@ impl Log {
         everyone
     }
 
+    /// A storage that fails to read has failed: nothing is written to it any more either.
+    fn read_failed(&self, error: Error) -> Error {
+        match error {
+            Error::Storage { cause } | Error::Corrupt { cause } => {
+                self.stop(FailureKind::Storage(cause));
+                self.stop_reason()
+            }
+            other => other,
+        }
+    }
+
     /// Stops the engine because a rule that it promises to keep was found broken.
     pub(crate) fn broken(&self, invariant: String) -> Error {
+        self.stop(FailureKind::Broken(invariant.into()));
+        self.stop_reason()
+    }
+
+    fn stop(&self, kind: FailureKind) {
         let everyone = {
             let mut queue = self.queue.lock();
             // The storage is shut under whatever is being committed.
             let unknown = queue.committing.as_ref().map_or(0..0, |now| now.positions.clone());
-            let failure = Failure { unknown, kind: FailureKind::Broken(invariant.into()) };
-            self.latch(&mut queue, failure)
+            self.latch(&mut queue, Failure { unknown, kind })
         };
         Wakes::from(everyone).fire();
-        self.stop_reason()
     }
 
     /// Commits batches until the log is closed and drained, or has failed: the writer thread.
@@ -446,8 +463,9 @@ impl Log {
         if position > self.durable() {
             return Ok(None);
         }
-        let from = self.store.row_of(position)?.unwrap_or(position);
-        let found = self.store.read(from, row)?;
+        let from = self.store.row_of(position).map_err(|error| self.read_failed(error))?;
+        let from = from.unwrap_or(position);
+        let found = self.store.read(from, row).map_err(|error| self.read_failed(error))?;
         match RowView::open(row) {
             Ok(view) if found && view.first <= position && position < view.end() => Ok(Some(view)),
             Ok(_) => Err(Error::Corrupt { cause: format!("position {position} is gone").into() }),

@@ -11,9 +11,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use boxoffice::cow::CowArray;
+use boxoffice::options::Builder;
 use boxoffice::options::Wait;
 use boxoffice::testing::{FaultyStorage, Prng};
-use boxoffice::{Aggregate, Builder, Context, Engine, Events, Handle, Options, Part, Scope};
+use boxoffice::{Aggregate, Context, Engine, Events, Handle, Options, Part, Scope};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use ledger::{Ledger, entry_of, read_log};

@@ -13,7 +13,7 @@ use crate::support::gate::GatedStorage;
 use crate::support::{Door, Meeting, Polled, at_once, modes};
 
 fn venue(
-    builder: boxoffice::Builder,
+    builder: boxoffice::options::Builder,
     services: VenueServices,
     limit: Option<u32>,
 ) -> (Engine, Handle<Venue>) {
