@@ -19,7 +19,7 @@ use crate::sync::{Patience, Waiter};
 
 /// How often a turn plans again because its scope moved, before it locks the whole: whoever moved it
 /// got something done, but this caller has to get through too.
-const MOVES_BEFORE_WHOLE: u32 = 3;
+const MOVES_BEFORE_WHOLE: u32 = if cfg!(all(test, shuttle)) { 1 } else { 3 };
 
 /// A decision that has its place, and what must be durable before it is.
 pub(crate) struct Decided<A: Aggregate> {

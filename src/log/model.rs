@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use shuttle::thread::{JoinHandle, spawn, yield_now};
@@ -12,7 +13,7 @@ use shuttle::thread::{JoinHandle, spawn, yield_now};
 use super::row::RowView;
 use super::store::Store;
 use super::{Draft, Entry, EntryView, EventKind, Log, Opening, StreamRef, decode};
-use crate::clock::{ManualClock, Timestamp};
+use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::{Cause, Error};
 use crate::limits::Limits;
 use crate::model::{LIMIT, chance, explore, pick, run_or_drop, run_task};
@@ -28,6 +29,8 @@ struct Disk {
     /// How many appends succeed, if not all.
     healthy: Option<usize>,
     shut: bool,
+    /// Reads fail.
+    blind: bool,
     appends: Vec<Append>,
 }
 
@@ -93,6 +96,9 @@ impl Store for MemoryStore {
 
     fn read(&self, from: u64, out: &mut Vec<u8>) -> Result<bool, Error> {
         let disk = self.0.lock();
+        if disk.blind {
+            return Err(Error::Storage { cause: "the disk cannot be read".into() });
+        }
         let Some((_, row)) = disk.rows.range(from..).next() else { return Ok(false) };
         row.clone_into(out);
         Ok(true)
@@ -135,13 +141,16 @@ struct Answer {
 impl Desk {
     /// Opens an empty log with room for so many entries.
     fn open(store: MemoryStore, room: usize) -> (Self, JoinHandle<()>) {
+        Self::open_with(store, room, ManualClock::new(Timestamp(1)))
+    }
+
+    fn open_with(store: MemoryStore, room: usize, clock: impl Clock) -> (Self, JoinHandle<()>) {
         let limits = Limits {
             batch_bytes: if chance() { ENTRY } else { 10 * ENTRY },
             queue_bytes: room * ENTRY,
             ..Limits::default()
         };
-        let clock = Arc::new(ManualClock::new(Timestamp(1)));
-        let log = Arc::new(Opening::new(Box::new(store.clone())).into_log(clock, limits));
+        let log = Arc::new(Opening::new(Box::new(store.clone())).into_log(Arc::new(clock), limits));
         let writer = Arc::clone(&log);
         let writer = spawn(move || writer.run_writer());
         (Self { log, store, timer: Arc::default(), answers: Arc::default() }, writer)
@@ -335,6 +344,28 @@ fn everybody_is_served() {
     });
 }
 
+/// Panics now and then.
+struct BadClock;
+
+impl Clock for BadClock {
+    fn now(&self) -> Timestamp {
+        if chance() { resume_unwind(Box::new("clock")) } else { Timestamp(1) }
+    }
+}
+
+#[test]
+fn a_clock_that_panics_stops_no_commit() {
+    explore(|| {
+        let (desk, writer) = Desk::open_with(MemoryStore::default(), 10, BadClock);
+        let clients = (0..2).map(|name| {
+            let mut client = desk.client(name);
+            spawn(move || client.put(Manners::patient()).map(drop).unwrap())
+        });
+        desk.serve(writer, clients.collect());
+        desk.check_all_stored();
+    });
+}
+
 #[test]
 fn room_is_given_back_and_passed_on() {
     explore(|| {
@@ -440,7 +471,7 @@ fn a_failing_disk_is_told_to_everybody_at_once() {
     });
 }
 
-/// The engine stops itself, closes, and fails on the disk, at any moment and in any order.
+/// The engine stops itself, meets a read that fails, closes, and fails on the disk, at any moment and in any order.
 #[test]
 fn however_it_stops_every_answer_is_true() {
     explore(|| {
@@ -449,9 +480,20 @@ fn however_it_stops_every_answer_is_true() {
         let mut clients: Vec<_> = (0..3).map(|name| put_until_stopped(desk.client(name))).collect();
         let breaking = desk.clone();
         clients.push(spawn(move || {
-            let error = breaking.log.broken("a rule".into());
-            assert!(matches!(error, Error::Broken { .. } | Error::Storage { .. }));
+            let error = if chance() {
+                breaking.log.broken("a rule".into())
+            } else {
+                breaking.store.0.lock().blind = true;
+                match breaking.log.read_row(1, &mut Vec::new()) {
+                    // Nothing was there to be read.
+                    Ok(None) => return,
+                    Ok(Some(_)) => panic!("read from a disk that cannot be read"),
+                    Err(error) => error,
+                }
+            };
+            assert!(matches!(error, Error::Broken { .. } | Error::Storage { .. }), "{error}");
             assert!(breaking.log.check_running().is_err());
+            assert!(breaking.log.release().is_err());
         }));
         if chance() {
             let closing = desk.clone();
@@ -459,6 +501,5 @@ fn however_it_stops_every_answer_is_true() {
         }
         desk.serve(writer, clients);
         desk.check_verdicts();
-        assert!(desk.log.release().is_err());
     });
 }

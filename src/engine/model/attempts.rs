@@ -1,7 +1,7 @@
 //! Goal: no seat twice, no limit broken, every answer as if the commands came one after the other.
 //! Method: threads and tasks give orders to one hall with locks and with checks, in every way of calling; see [`Trial`].
 
-use shuttle::thread::spawn;
+use shuttle::thread::{spawn, yield_now};
 
 use super::super::{Handle, Options};
 use super::{Ask, Hall, Trial, Way, any_ask, any_options, is_impatience};
@@ -132,6 +132,9 @@ fn a_stopped_engine_keeps_what_it_acknowledged() {
                 })
             })
             .collect();
+        for _ in 0..pick(50) {
+            yield_now();
+        }
         let closed = engine.close();
         assert!(fails || closed.is_ok());
         threads.into_iter().for_each(|thread| thread.join().unwrap());
