@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use boxoffice::error::Advice;
-use boxoffice::testing::Prng;
+use boxoffice::testing::{FaultyStorage, Prng};
 use boxoffice::{Engine, Error};
 use common::{Ledger, builder, halls, quiet};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -135,6 +135,27 @@ fn a_foreign_database_is_refused() {
     let read = database.begin_read().unwrap();
     assert_eq!(read.list_tables().unwrap().count(), 1);
     assert_eq!(read.open_table(USERS).unwrap().get(1).unwrap().unwrap().value(), "ada");
+}
+
+/// A log whose beginning the disk lost is damaged. It is not taken for one that was never begun, and
+/// what is left of it is left alone.
+#[test]
+fn a_log_that_lost_its_beginning_is_not_begun_anew() {
+    let (bytes, _) = good();
+    for lost in [1, 4, 9, 512, 4096] {
+        let name = format!("the first {lost} bytes are zeros");
+        let mut damaged = bytes.clone();
+        damaged[..lost].fill(0);
+        let (_folder, path) = file(&damaged);
+        let error = open(&path).expect_err(&name);
+        assert!(matches!(error, Error::NotALog { .. } | Error::Corrupt { .. }), "{name}: {error:?}");
+        assert!(fs::read(&path).unwrap() == damaged, "{name}: the file was changed");
+
+        let storage = FaultyStorage::with(damaged.clone(), 0);
+        let error = builder().backend(storage.clone()).expect_err(&name);
+        assert!(matches!(error, Error::NotALog { .. } | Error::Corrupt { .. }), "{name}: {error:?}");
+        assert!(storage.bytes() == damaged, "{name}: the storage was changed");
+    }
 }
 
 /// Changes the format record of a good file.

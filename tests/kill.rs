@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Barrier;
 
 use boxoffice::testing::Prng;
 use boxoffice::{Error, Handle, Outcome};
@@ -200,4 +201,44 @@ fn two_engines_in_one_process() {
     let engine = builder().open(&path).unwrap();
     assert_eq!(halls(&engine).ids().len(), 2);
     assert!(matches!(handle.read("hall-0"), Err(Error::Closed)));
+}
+
+/// Several create the same file at the same moment: at most one gets it, and what that one acknowledges
+/// is in the file of that name.
+#[test]
+fn several_engines_create_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..150 {
+        let path = folder.path().join(format!("{round}"));
+        let start = Barrier::new(3);
+        let create = |ticket| {
+            start.wait();
+            let engine = builder().open(&path)?;
+            let command = common::Command { ticket, ask: Ask::Open };
+            let id = format!("hall-{ticket}");
+            let outcome = halls(&engine).execute(&id, &command)?;
+            Ok((engine, format!("{:?}", entry_of(&id, &outcome).unwrap())))
+        };
+        let created = std::thread::scope(|scope| {
+            let threads = [1, 2, 3].map(|ticket| {
+                let create = &create;
+                scope.spawn(move || create(ticket))
+            });
+            threads.map(|thread| thread.join().unwrap())
+        });
+        let mut sold = Vec::new();
+        for result in &created {
+            match result {
+                Ok((_, entry)) => sold.push(entry.clone()),
+                Err(Error::AlreadyOpen) => {}
+                Err(error) => panic!("round {round}: {error:?}"),
+            }
+        }
+        assert!(sold.len() <= 1, "round {round}: several engines on one file");
+        drop(created);
+        let engine = builder().open(&path).unwrap();
+        let log = read_log(&engine, &format!("round {round}"));
+        let log: Vec<_> = log.values().map(|entry| format!("{entry:?}")).collect();
+        assert_eq!(log, sold, "round {round}: acknowledged, and not in the file");
+    }
 }

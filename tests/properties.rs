@@ -200,7 +200,7 @@ fn open(path: &Path) -> (Engine, Handle<Venue>) {
 const IDS: [&str; 2] = ["matinee", "evening"];
 
 proptest! {
-    #![proptest_config(config(96))]
+    #![proptest_config(config(64))]
 
     /// Up to four threads, two venues, one file; then the file is opened again.
     #[test]
@@ -260,7 +260,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(32))]
+    #![proptest_config(config(24))]
 
     /// The file as it is after each command is the file of a process that ended there: it opens to the
     /// fold of the history so far, whichever prefix of the entries that is.

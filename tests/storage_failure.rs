@@ -174,7 +174,7 @@ fn every_call_of_a_creation_fails_once() {
 /// Several threads, receipts in flight, and a close with decisions still queued.
 #[test]
 fn threads_meet_a_failure_anywhere() {
-    for seed in 0..120 {
+    for seed in 0..80 {
         let mut dice = Prng::new(seed);
         let (storage, ledger) = used_file(seed);
         let engine = open(&storage, "untouched");

@@ -1,5 +1,6 @@
 //! Rule 6: lines before locks, one deadline for all waits, and the full queue.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -255,6 +256,36 @@ fn rule_06_a_full_queue_is_busy_until_there_is_room() {
         assert_eq!(small.wait().unwrap().position(), Some(3));
         engine.close().unwrap();
     }
+}
+
+/// Room that was promised to an entry which then was not stored: after a conflict, after a lock that
+/// somebody else took meanwhile, after a panic. The queue has room for one of these at a time.
+#[test]
+fn rule_06_room_that_is_not_used_is_given_back() {
+    let (_, engine, handle) = tiny_queue(at_once(Options::optimistic()));
+    let rival = handle.clone();
+    let lost = Arc::new(AtomicUsize::new(0));
+    let ask = large(1).first(move |_, _| {
+        if lost.fetch_add(1, Ordering::SeqCst) < 4 {
+            let rival = rival.clone();
+            thread::spawn(move || rival.execute("b", &Ask::set(1, 5)).unwrap().version()).join().unwrap();
+        }
+    });
+    let outcome = handle.execute("b", &ask).unwrap();
+    assert_eq!(outcome.effort().conflicts, 4);
+
+    while_locked(&handle.with(Options::pessimistic()), on(&[1]), |release| {
+        for _ in 0..3 {
+            assert!(matches!(error_of(handle.execute("b", &large(1))), Error::WouldBlock { .. }));
+        }
+        release();
+    });
+    for id in ["c", "d", "e"] {
+        let sprung = Ask::puts([Put::cell(1, 1).padded(600).trapped()]);
+        assert!(matches!(error_of(handle.execute(id, &sprung)), Error::ApplyPanicked { .. }));
+    }
+    assert!(handle.execute("b", &large(1)).unwrap().is_accepted());
+    engine.close().unwrap();
 }
 
 /// Time that was spent before a lock is gone: whoever got it at the deadline waits for nothing more. The
