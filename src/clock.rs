@@ -27,8 +27,8 @@ impl fmt::Display for Timestamp {
 
 /// Where an engine gets the time from.
 ///
-/// It may step back: the engine never lets a stream see time decrease. Called once per attempt,
-/// without any lock held.
+/// It may step back: the engine never lets a stream see time decrease. Called once per attempt, on the
+/// caller's thread, and once per batch, on the thread that commits it; it must not call the engine.
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;

@@ -154,7 +154,8 @@ impl<A: Aggregate> Call<'_, '_, A> {
         queued: Queued<'s, A>,
         progress: &mut Progress,
     ) -> Result<Step<'s, A>, Error> {
-        let Queued { mut running, waiter, planned } = queued;
+        // The waiter is bound first and goes last: what it holds of a task is dropped with no mutex held.
+        let Queued { waiter, mut running, planned } = queued;
         progress.effort.lock_waits += 1;
         if !waiter.wait(self.patience).await {
             let waited = self.patience.waited();

@@ -134,7 +134,7 @@ impl Builder {
     }
 
     /// Opens the file, or creates it if there is none or an empty one. Blocks while the log is
-    /// verified and replayed. A new file has `.creating` at the end of its name until it is complete.
+    /// verified and replayed.
     ///
     /// # Errors
     ///
@@ -154,9 +154,8 @@ impl Builder {
         self.open_on(Source::Memory)
     }
 
-    /// Opens or creates a log on storage of your own. Storage without the whole mark of a log at its
-    /// start, and zeros in its place, is taken
-    /// for a log whose creation was cut off, and begun anew.
+    /// Opens or creates a log on storage of your own. Storage whose creation was cut off before anything
+    /// could be acknowledged is begun anew.
     ///
     /// # Errors
     ///

@@ -1,10 +1,11 @@
 //! After `apply` panicked: the state from the log again, while the stream is fenced.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Shared;
 use super::registry::Registry;
-use super::replay::{AnyFold, Fold};
+use super::replay::{AnyFold, Fold, panic_message};
 use super::scan::spans_of;
 use super::stream::Stream;
 use crate::aggregate::Aggregate;
@@ -24,10 +25,12 @@ pub(crate) fn start<A: Aggregate>(
     let registry = Arc::clone(registry);
     let fenced = Arc::clone(stream);
     let body = move || {
-        match rebuild(&log, &registry, &fenced) {
-            Ok(state) => fenced.unfence(Ok(state)),
-            Err(Some(fence)) => fenced.unfence(Err(fence)),
-            Err(None) => {}
+        let rebuilt = catch_unwind(AssertUnwindSafe(|| rebuild(&log, &registry, &fenced)));
+        match rebuilt {
+            Ok(Ok(state)) => fenced.unfence(Ok(state)),
+            Ok(Err(Some(fence))) => fenced.unfence(Err(fence)),
+            Ok(Err(None)) => {}
+            Err(panic) => fenced.unfence(Err(Fence::ApplyPanicked(panic_message(&*panic)))),
         }
         // A stream that has no version goes with the last who worked on it.
         drop(registry.stay(fenced));

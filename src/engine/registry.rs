@@ -42,8 +42,9 @@ impl<A: Aggregate> Registry<A> {
         let stream = match self.find(id) {
             Some(stream) => stream,
             None if create => {
-                let new = || Arc::new(Stream::new(Self::name(id), Inner::default()));
-                Arc::clone(&self.streams.entry(SmolStr::new(id)).or_insert_with(new))
+                // Made before the map is locked: `State::default` is foreign code.
+                let new = Arc::new(Stream::new(Self::name(id), Inner::default()));
+                Arc::clone(&self.streams.entry(SmolStr::new(id)).or_insert(new))
             }
             None => return Err(Error::UnknownStream { stream: Self::name(id) }),
         };

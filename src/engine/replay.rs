@@ -52,14 +52,17 @@ impl<A: Aggregate> Fold<A> {
         if event.kind == EventKind::Rejection {
             return Ok(());
         }
-        let decoded: A::Event = decode(event.payload).map_err(|cause| Fence::Undecodable(cause.into()))?;
         let registry = &self.registry;
         let state = &mut self.state;
+        // All of this is foreign code, the decoding too.
         catch_unwind(AssertUnwindSafe(|| {
+            let decoded: A::Event = decode(event.payload)?;
             let event = A::intern(decoded, &mut registry.interner.lock());
             A::apply(state, &event);
+            Ok(())
         }))
-        .map_err(|panic| Fence::ApplyPanicked(panic_message(&*panic)))
+        .map_err(|panic| Fence::ApplyPanicked(panic_message(&*panic)))?
+        .map_err(|cause: String| Fence::Undecodable(cause.into()))
     }
 }
 

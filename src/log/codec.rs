@@ -10,10 +10,14 @@ use smallvec::{Array, SmallVec};
 use crate::limits::MAX_ENTRY_BYTES;
 
 // A length that a damaged or hostile payload claims is refused before memory is spent on it.
-type Config = Configuration<LittleEndian, Varint, Limit<MAX_ENTRY_BYTES>>;
+type Config = Configuration<LittleEndian, Varint, Limit<MAX_CLAIM>>;
+
+/// bincode counts what values take in memory, up to 16 bytes for one that takes a single byte here: what
+/// could be encoded must decode.
+const MAX_CLAIM: usize = 16 * MAX_ENTRY_BYTES;
 
 fn config() -> Config {
-    bincode::config::standard().with_limit::<MAX_ENTRY_BYTES>()
+    bincode::config::standard().with_limit::<MAX_CLAIM>()
 }
 
 /// Why a value could not be encoded.

@@ -6,6 +6,8 @@ mod codec;
 mod entry;
 mod failure;
 #[cfg(all(test, shuttle))]
+mod memory_store;
+#[cfg(all(test, shuttle))]
 mod model;
 mod queue;
 mod recovery;
@@ -17,7 +19,7 @@ mod store;
 pub(crate) use codec::decode;
 pub(crate) use entry::{Draft, Entry, EntryView, EventKind, EventView, Span, StreamRef};
 #[cfg(all(test, shuttle))]
-pub(crate) use model::MemoryStore;
+pub(crate) use memory_store::MemoryStore;
 pub(crate) use queue::Log;
 pub(crate) use recovery::Opening;
 pub(crate) use room::Reservation;

@@ -350,9 +350,9 @@ impl Log {
     }
 
     fn write(&self, batch: &mut Batch) -> Result<(), FailureKind> {
-        let mut committer = self.committer.lock();
         // The clock is foreign code. If it panics here, the batch is as late as the one before.
         let now = catch_unwind(AssertUnwindSafe(|| self.clock.now())).unwrap_or_default();
+        let mut committer = self.committer.lock();
         let committed_at = now.max(committer.last_committed_at);
         committer.last_committed_at = committed_at;
         seal(&mut batch.row, batch.first, batch.entries, committed_at);
@@ -468,10 +468,14 @@ impl Log {
         let found = self.store.read(from, row).map_err(|error| self.read_failed(error))?;
         match RowView::open(row) {
             Ok(view) if found && view.first <= position && position < view.end() => Ok(Some(view)),
-            Ok(_) => Err(Error::Corrupt { cause: format!("position {position} is gone").into() }),
-            Err(malformed) => Err(Error::Corrupt {
-                cause: format!("{}, in the batch at position {from}", malformed.0).into(),
-            }),
+            Ok(_) => {
+                let cause = format!("position {position} is gone").into();
+                Err(self.read_failed(Error::Corrupt { cause }))
+            }
+            Err(malformed) => {
+                let cause = format!("{}, in the batch at position {from}", malformed.0).into();
+                Err(self.read_failed(Error::Corrupt { cause }))
+            }
         }
     }
 }

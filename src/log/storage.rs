@@ -1,6 +1,6 @@
 //! Where the bytes are: a file, memory, or a user's own storage, behind a gate that can be shut.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ pub(crate) enum Source {
 pub(crate) struct Gate {
     inner: Box<dyn StorageBackend>,
     shut: Arc<AtomicBool>,
+    /// Whether it was asked if the creation had been cut short: redb's first question comes under its lock.
+    looked: AtomicBool,
 }
 
 /// Shuts a [`Gate`] from outside redb.
@@ -36,82 +38,48 @@ impl Latch {
     }
 }
 
-/// A file that is being created: it gets its name when it is complete, so that a crash on the way leaves
-/// nothing behind that could not be opened.
-pub(crate) enum NewFile {
-    No,
-    /// There was an empty file of this name.
-    Empty(PathBuf),
-    Created {
-        temporary: PathBuf,
-        wanted: PathBuf,
-    },
-}
+/// A file that was new must have its directory entry on disk before anything in it is acknowledged.
+pub(crate) struct NewFile(Option<PathBuf>);
 
 impl NewFile {
-    /// Gives the complete file its name, and makes the name durable.
     pub(crate) fn settle(self) -> Result<(), Error> {
-        let wanted = match self {
-            Self::No => return Ok(()),
-            Self::Empty(path) => path,
-            Self::Created { temporary, wanted } => {
-                name(&temporary, &wanted)?;
-                wanted
-            }
-        };
-        let parent = match wanted.parent() {
+        let Some(path) = self.0 else { return Ok(()) };
+        let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let synced = File::open(parent).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| failed(parent, &error))
-    }
-}
-
-fn name(temporary: &Path, wanted: &Path) -> Result<(), Error> {
-    match fs::hard_link(temporary, wanted) {
-        Ok(()) => fs::remove_file(temporary).map_err(|error| failed(temporary, &error)),
-        // Somebody else was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let _ = fs::remove_file(temporary);
-            Err(Error::AlreadyOpen)
-        }
-        // A file system without hard links.
-        Err(_) => fs::rename(temporary, wanted).map_err(|error| failed(wanted, &error)),
-    }
-}
-
-fn failed(path: &Path, error: &io::Error) -> Error {
-    let cause = Cause::from(format!("{}: {error}", path.display()));
-    match error.kind() {
-        io::ErrorKind::NotFound
-        | io::ErrorKind::PermissionDenied
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::NotADirectory
-        | io::ErrorKind::ReadOnlyFilesystem => Error::CannotOpen { cause },
-        _ => Error::Storage { cause },
+        File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| Error::Storage { cause: Cause::from(format!("{}: {error}", parent.display())) })
     }
 }
 
 impl Gate {
     pub(crate) fn open(source: Source) -> Result<(Self, Latch, NewFile), Error> {
         let (inner, new): (Box<dyn StorageBackend>, _) = match source {
-            Source::Memory => (Box::new(InMemoryBackend::new()), NewFile::No),
-            Source::Custom(backend) => {
-                let read = begin_anew_if_cut_off(&*backend);
-                read.map_err(|error| Error::Storage { cause: error.to_string().into() })?;
-                (backend, NewFile::No)
-            }
+            Source::Memory => (Box::new(InMemoryBackend::new()), NewFile(None)),
+            Source::Custom(backend) => (backend, NewFile(None)),
             Source::File(path) => {
-                let (file, new) = open_file(&path)?;
+                let file = open_file(&path).map_err(|error| {
+                    let cause = Cause::from(format!("{}: {error}", path.display()));
+                    match error.kind() {
+                        io::ErrorKind::NotFound
+                        | io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::IsADirectory
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::ReadOnlyFilesystem => Error::CannotOpen { cause },
+                        _ => Error::Storage { cause },
+                    }
+                })?;
+                let new = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
                 let backend = FileBackend::new(file).map_err(|error| Error::Storage {
                     cause: Cause::from(format!("{}: {error}", path.display())),
                 })?;
-                (Box::new(backend), new)
+                (Box::new(backend), NewFile(new.then_some(path)))
             }
         };
         let shut = Arc::new(AtomicBool::new(false));
-        Ok((Self { inner, shut: Arc::clone(&shut) }, Latch(shut), new))
+        Ok((Self { inner, shut: Arc::clone(&shut), looked: AtomicBool::new(false) }, Latch(shut), new))
     }
 
     fn may_write(&self) -> io::Result<()> {
@@ -122,57 +90,23 @@ impl Gate {
     }
 }
 
-fn open_file(path: &Path) -> Result<(File, NewFile), Error> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    match options.open(path) {
-        Ok(file) => {
-            // After a failed fsync the kernel may keep pages that it wrongly calls clean: what is read
-            // from here on must come from the disk. A hint: a file system that does not know it is no
-            // error.
-            #[cfg(target_os = "linux")]
-            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-            let is_empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
-            let new = if is_empty { NewFile::Empty(path.to_owned()) } else { NewFile::No };
-            Ok((file, new))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut temporary = path.as_os_str().to_owned();
-            temporary.push(".creating");
-            let temporary = PathBuf::from(temporary);
-            if let Ok(left) = options.open(&temporary) {
-                // Left behind by a crash, unless somebody is at it. Only the name goes: under another one
-                // the file may be somebody's log.
-                left.try_lock().map_err(|_| Error::AlreadyOpen)?;
-                fs::remove_file(&temporary).map_err(|error| failed(&temporary, &error))?;
-            }
-            let file = options.create_new(true).open(&temporary);
-            let file = file.map_err(|error| failed(&temporary, &error))?;
-            Ok((file, NewFile::Created { temporary, wanted: path.to_owned() }))
-        }
-        Err(error) => Err(failed(path, &error)),
-    }
-}
-
-/// redb writes its mark last. Storage of a user's that has a length but no whole mark was being created
-/// when the power went: nothing was ever acknowledged from it.
-fn begin_anew_if_cut_off(storage: &dyn StorageBackend) -> io::Result<()> {
-    const MARK: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
-    let mut found = [0; MARK.len()];
-    let len = usize::try_from(storage.len()?).unwrap_or(usize::MAX).min(MARK.len());
-    let Some(start) = found.get_mut(..len) else { return Ok(()) };
-    storage.read(0, start)?;
-    let right = MARK.iter().zip(&found).take_while(|(mark, found)| mark == found).count();
-    let nothing_else = found.iter().skip(right).all(|byte| *byte == 0);
-    if len > 0 && right < MARK.len() && nothing_else {
-        storage.set_len(0)?;
-    }
-    Ok(())
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    // After a failed fsync the kernel may keep pages that it wrongly calls clean: what is read from
+    // here on must come from the disk. A hint, so a file system that does not know it is no error.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    Ok(file)
 }
 
 impl StorageBackend for Gate {
     fn len(&self) -> io::Result<u64> {
-        self.inner.len()
+        let len = self.inner.len()?;
+        if len > 0 && !self.looked.swap(true, Ordering::AcqRel) && is_unfinished(&*self.inner, len)? {
+            self.set_len(0)?;
+            return Ok(0);
+        }
+        Ok(len)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
@@ -221,4 +155,23 @@ impl StorageBackend for Gate {
     fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.inner.query_lock_range(start, end)
     }
+}
+
+/// Whether this is a creation that was cut short, from which nothing was ever acknowledged. redb writes
+/// its mark last: until then the storage holds a header without the mark, or with a part of it, and zeros.
+fn is_unfinished(storage: &dyn StorageBackend, len: u64) -> io::Result<bool> {
+    const MARK: [u8; 9] = *b"redb\x1a\x0a\xa9\x0d\x0a";
+    const HEADER: usize = 512;
+    /// Longer than anything that has no mark yet.
+    const MOST: u64 = 4 << 20;
+    let mut mark = vec![0; MARK.len().min(len as usize)];
+    storage.read(0, &mut mark)?;
+    let begun = mark.iter().zip(MARK).take_while(|(found, mark)| *found == mark).count();
+    let torn = begun > 0 && mark.len() < MARK.len();
+    if len > MOST || torn || begun == MARK.len() || mark.iter().skip(begun).any(|byte| *byte != 0) {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; len as usize];
+    storage.read(0, &mut bytes)?;
+    Ok(bytes.iter().skip(HEADER).all(|byte| *byte == 0))
 }

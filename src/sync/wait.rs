@@ -1,6 +1,7 @@
 //! One waiter, woken once: a parked thread or a suspended task, with a deadline.
 
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -120,7 +121,10 @@ impl State {
     fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            Self::Task(waker) => waker.wake(),
+            // Foreign code: its panic must not cost others their wake-up, nor end the writer.
+            Self::Task(waker) => {
+                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            }
             Self::Idle | Self::Signaled => {}
         }
     }
