@@ -12,7 +12,7 @@ use super::prng::Prng;
 
 /// Storage in memory that does to an engine what disks and power plugs do.
 ///
-/// A clone is the same storage: hand one to [`Builder::backend`](crate::Builder::backend) and keep
+/// A clone is the same storage: hand one to [`Builder::backend`](crate::options::Builder::backend) and keep
 /// one. What is written waits in a page cache until it is synced. When the power goes, a random part
 /// of what waits survives, in any order, and each write may be torn: only its front or only some of its
 /// 512-byte sectors are there. Every call after that fails, and [`reopen`](Self::reopen) gives a fresh
