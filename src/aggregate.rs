@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
+use std::{fmt, iter, slice};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::error::Invalid;
@@ -194,54 +194,102 @@ impl<'a, S> Context<'a, S> {
 /// let many: Events<u8> = vec![1, 2, 3].into();
 /// assert_eq!((one.len(), many.len(), Events::<u8>::none().len()), (1, 3, 0));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Events<E>(SmallVec<[E; 1]>);
+#[derive(Clone)]
+pub struct Events<E>(Several<E>);
+
+#[derive(Clone)]
+enum Several<E> {
+    One(E),
+    Many(Vec<E>),
+}
 
 impl<E> Events<E> {
     /// No events: the command asked for what is already so.
     pub fn none() -> Self {
-        Self(SmallVec::new())
+        Self(Several::Many(Vec::new()))
     }
 
     pub(crate) fn map(self, change: impl FnMut(E) -> E) -> Self {
-        Self(self.0.into_iter().map(change).collect())
+        self.into_iter().map(change).collect()
     }
 }
 
 impl<E> From<E> for Events<E> {
     fn from(event: E) -> Self {
-        let mut events = SmallVec::new();
-        events.push(event);
-        Self(events)
+        Self(Several::One(event))
     }
 }
 
 impl<E> From<Vec<E>> for Events<E> {
     fn from(events: Vec<E>) -> Self {
-        Self(SmallVec::from_vec(events))
+        Self(Several::Many(events))
     }
 }
 
 impl<E> FromIterator<E> for Events<E> {
     fn from_iter<I: IntoIterator<Item = E>>(events: I) -> Self {
-        Self(events.into_iter().collect())
+        let mut events = events.into_iter();
+        match (events.next(), events.size_hint()) {
+            (None, _) => Self::none(),
+            (Some(only), (_, Some(0))) => only.into(),
+            (Some(first), _) => Self(Several::Many(iter::once(first).chain(events).collect())),
+        }
     }
 }
 
 impl<E> IntoIterator for Events<E> {
     type Item = E;
-    type IntoIter = smallvec::IntoIter<[E; 1]>;
+    type IntoIter = IntoEvents<E>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+    fn into_iter(self) -> IntoEvents<E> {
+        let (one, many) = match self.0 {
+            Several::One(event) => (Some(event), Vec::new()),
+            Several::Many(events) => (None, events),
+        };
+        IntoEvents(one.into_iter().chain(many))
     }
 }
+
+/// The events of one decision, one by one.
+#[derive(Debug)]
+pub struct IntoEvents<E>(iter::Chain<std::option::IntoIter<E>, std::vec::IntoIter<E>>);
+
+impl<E> Iterator for IntoEvents<E> {
+    type Item = E;
+
+    fn next(&mut self) -> Option<E> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl<E> ExactSizeIterator for IntoEvents<E> {}
 
 impl<E> Deref for Events<E> {
     type Target = [E];
 
     fn deref(&self) -> &[E] {
-        &self.0
+        match &self.0 {
+            Several::One(event) => slice::from_ref(event),
+            Several::Many(events) => events,
+        }
+    }
+}
+
+impl<E: PartialEq> PartialEq for Events<E> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<E: Eq> Eq for Events<E> {}
+
+impl<E: fmt::Debug> fmt::Debug for Events<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&**self).finish()
     }
 }
 

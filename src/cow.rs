@@ -30,36 +30,45 @@ const BITS: u32 = FANOUT.trailing_zeros();
 /// assert_eq!(seats.get(100_000), None);
 /// ```
 pub struct CowArray<T> {
-    root: Node<T>,
-    /// Levels of branches above the leaves.
-    height: u32,
+    root: Root<T>,
     len: usize,
 }
 
-enum Node<T> {
-    Branch(Arc<[Node<T>]>),
-    Leaf(Arc<[T]>),
-}
+type Chunk<T> = Arc<[T]>;
 
-impl<T> Clone for Node<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Branch(children) => Self::Branch(Arc::clone(children)),
-            Self::Leaf(elements) => Self::Leaf(Arc::clone(elements)),
-        }
-    }
+/// A tree of chunks, by its height: the type of a level says what is below it, so that a pointer to a
+/// chunk is all that a branch holds.
+enum Root<T> {
+    Leaf(Chunk<T>),
+    One(Chunk<Chunk<T>>),
+    Two(Chunk<Chunk<Chunk<T>>>),
+    Three(Chunk<Chunk<Chunk<Chunk<T>>>>),
+    /// As wide as it has to be.
+    Four(Chunk<Chunk<Chunk<Chunk<Chunk<T>>>>>),
 }
 
 impl<T> Clone for CowArray<T> {
     fn clone(&self) -> Self {
-        Self { root: self.root.clone(), height: self.height, len: self.len }
+        let root = match &self.root {
+            Root::Leaf(chunk) => Root::Leaf(Arc::clone(chunk)),
+            Root::One(chunk) => Root::One(Arc::clone(chunk)),
+            Root::Two(chunk) => Root::Two(Arc::clone(chunk)),
+            Root::Three(chunk) => Root::Three(Arc::clone(chunk)),
+            Root::Four(chunk) => Root::Four(Arc::clone(chunk)),
+        };
+        Self { root, len: self.len }
     }
 }
 
 impl<T> Default for CowArray<T> {
     fn default() -> Self {
-        Self { root: Node::Leaf(Arc::from(Vec::new())), height: 0, len: 0 }
+        Self { root: Root::Leaf(Arc::from(Vec::new())), len: 0 }
     }
+}
+
+/// Where in a chunk of this level an index is found; leaves are level 0.
+fn place(index: usize, level: u32) -> usize {
+    (index >> (BITS * level)) % FANOUT
 }
 
 impl<T> CowArray<T> {
@@ -76,24 +85,29 @@ impl<T> CowArray<T> {
     /// The element at `index`, or `None` beyond the end.
     #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
+        let leaf = self.leaf(index)?;
+        // Who looks at an element is often about to change it, and will then ask whether the chunk is
+        // shared. That count is in another cache line: fetching it now, beside the element, takes one
+        // trip to memory instead of two.
+        std::hint::black_box(Arc::count(leaf));
+        leaf.get(place(index, 0))
+    }
+
+    fn leaf(&self, index: usize) -> Option<&Chunk<T>> {
+        fn below<C>(chunk: &Chunk<C>, index: usize, level: u32) -> Option<&C> {
+            chunk.get(place(index, level))
+        }
         if index >= self.len {
             return None;
         }
-        let mut node = &self.root;
-        let mut level = self.height;
-        loop {
-            match node {
-                Node::Leaf(elements) => {
-                    // Who looks at an element is often about to change it, and will then ask whether
-                    // the chunk is shared. That count is in another cache line: fetching it now, beside
-                    // the element, takes one trip to memory instead of two.
-                    std::hint::black_box(Arc::count(elements));
-                    return elements.get(index % FANOUT);
-                }
-                Node::Branch(children) => {
-                    node = children.get((index >> (BITS * level)) % FANOUT)?;
-                    level -= 1;
-                }
+        match &self.root {
+            Root::Leaf(leaf) => Some(leaf),
+            Root::One(one) => below(one, index, 1),
+            Root::Two(two) => below(below(two, index, 2)?, index, 1),
+            Root::Three(three) => below(below(below(three, index, 3)?, index, 2)?, index, 1),
+            Root::Four(four) => {
+                let three = four.get(index >> (BITS * 4))?;
+                below(below(below(three, index, 3)?, index, 2)?, index, 1)
             }
         }
     }
@@ -105,77 +119,137 @@ impl<T> CowArray<T> {
 }
 
 impl<T: Clone> CowArray<T> {
-    /// `len` copies of `value`.
+    /// `len` copies of `value`, in time and memory that hardly depend on `len`: equal chunks are the same
+    /// one until somebody writes to it.
     pub fn filled(len: usize, value: T) -> Self {
-        // Every full leaf is the same one until somebody writes to it.
-        let full: Arc<[T]> = vec![value.clone(); len.min(FANOUT)].into();
-        let leaves = (0..len / FANOUT).map(|_| Node::Leaf(Arc::clone(&full)));
-        let rest = (!len.is_multiple_of(FANOUT)).then(|| Node::Leaf(vec![value; len % FANOUT].into()));
-        Self::over(leaves.chain(rest).collect(), len)
-    }
-
-    fn over(mut level: Vec<Node<T>>, len: usize) -> Self {
-        let mut height = 0;
-        while level.len() > 1 {
-            let mut above = Vec::with_capacity(level.len().div_ceil(FANOUT));
-            let mut nodes = level.into_iter();
-            loop {
-                let children: Arc<[Node<T>]> = nodes.by_ref().take(FANOUT).collect();
-                if children.is_empty() {
-                    break;
-                }
-                above.push(Node::Branch(children));
-            }
-            level = above;
-            height += 1;
-        }
-        match level.pop() {
-            Some(root) => Self { root, height, len },
-            None => Self::default(),
-        }
+        let leaves = Level { whole: value, wholes: len, rest: None }.above();
+        let root = match leaves.only() {
+            Ok(leaf) => Root::Leaf(leaf),
+            Err(leaves) => match leaves.above().only() {
+                Ok(one) => Root::One(one),
+                Err(ones) => match ones.above().only() {
+                    Ok(two) => Root::Two(two),
+                    Err(twos) => match twos.above().only() {
+                        Ok(three) => Root::Three(three),
+                        Err(threes) => Root::Four(threes.all().collect()),
+                    },
+                },
+            },
+        };
+        Self { root, len }
     }
 
     /// The element at `index` for changing, or `None` beyond the end. Copies what a clone shares.
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        #[inline]
+        fn below<C: Clone>(chunk: &mut Chunk<C>, index: usize, level: u32) -> Option<&mut C> {
+            own(chunk)?.get_mut(place(index, level))
+        }
         if index >= self.len {
             return None;
         }
-        let mut node = &mut self.root;
-        let mut level = self.height;
-        loop {
-            match node {
-                Node::Leaf(elements) => return own(elements)?.get_mut(index % FANOUT),
-                Node::Branch(children) => {
-                    node = own(children)?.get_mut((index >> (BITS * level)) % FANOUT)?;
-                    level -= 1;
-                }
+        let leaf = match &mut self.root {
+            Root::Leaf(leaf) => leaf,
+            Root::One(one) => below(one, index, 1)?,
+            Root::Two(two) => below(below(two, index, 2)?, index, 1)?,
+            Root::Three(three) => below(below(below(three, index, 3)?, index, 2)?, index, 1)?,
+            Root::Four(four) => {
+                let three = own(four)?.get_mut(index >> (BITS * 4))?;
+                below(below(below(three, index, 3)?, index, 2)?, index, 1)?
             }
+        };
+        own(leaf)?.get_mut(place(index, 0))
+    }
+}
+
+/// The nodes of one level of a tree of equal elements: so many that are the same, and perhaps a shorter
+/// one after them.
+struct Level<C> {
+    whole: C,
+    wholes: usize,
+    rest: Option<C>,
+}
+
+impl<C: Clone> Level<C> {
+    fn above(self) -> Level<Chunk<C>> {
+        let Self { whole, wholes, rest } = self;
+        let copies = |count: usize| std::iter::repeat_n(whole.clone(), count);
+        let last: Chunk<C> = copies(wholes % FANOUT).chain(rest).collect();
+        Level {
+            whole: copies(wholes.min(FANOUT)).collect(),
+            wholes: wholes / FANOUT,
+            rest: (!last.is_empty()).then_some(last),
         }
+    }
+
+    fn only(self) -> Result<C, Self> {
+        match self {
+            Self { wholes: 0, rest: Some(only), .. } | Self { whole: only, wholes: 1, rest: None } => {
+                Ok(only)
+            }
+            // No elements at all: an empty chunk.
+            Self { whole, wholes: 0, rest: None } => Ok(whole),
+            more => Err(more),
+        }
+    }
+
+    fn all(self) -> impl Iterator<Item = C> {
+        std::iter::repeat_n(self.whole, self.wholes).chain(self.rest)
     }
 }
 
 /// A chunk for changing: itself if nobody shares it, otherwise a copy in its place.
-fn own<T: Clone>(chunk: &mut Arc<[T]>) -> Option<&mut [T]> {
-    if !Arc::is_unique(chunk) {
+#[inline]
+fn own<T: Clone>(chunk: &mut Chunk<T>) -> Option<&mut [T]> {
+    #[cold]
+    fn copy<T: Clone>(chunk: &mut Chunk<T>) {
         *chunk = chunk.iter().cloned().collect();
+    }
+    if !Arc::is_unique(chunk) {
+        copy(chunk);
     }
     Arc::get_mut(chunk)
 }
 
-impl<T: Clone> FromIterator<T> for CowArray<T> {
+/// Chunks of these nodes, the last one shorter if need be.
+fn above<C>(nodes: impl IntoIterator<Item = C>) -> Vec<Chunk<C>> {
+    let mut nodes = nodes.into_iter();
+    std::iter::from_fn(|| {
+        let chunk: Chunk<C> = nodes.by_ref().take(FANOUT).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    })
+    .collect()
+}
+
+/// The chunk that is alone on its level, or all of them.
+fn only<C>(mut level: Vec<C>) -> Result<C, Vec<C>> {
+    match (level.len(), level.pop()) {
+        (1, Some(only)) => Ok(only),
+        (_, last) => Err(level.into_iter().chain(last).collect()),
+    }
+}
+
+impl<T> FromIterator<T> for CowArray<T> {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
-        let mut elements = elements.into_iter();
-        let mut leaves = Vec::new();
         let mut len = 0;
-        loop {
-            let leaf: Arc<[T]> = elements.by_ref().take(FANOUT).collect();
-            if leaf.is_empty() {
-                break;
-            }
-            len += leaf.len();
-            leaves.push(Node::Leaf(leaf));
+        let leaves = above(elements.into_iter().inspect(|_| len += 1));
+        if leaves.is_empty() {
+            return Self::default();
         }
-        Self::over(leaves, len)
+        let root = match only(leaves) {
+            Ok(leaf) => Root::Leaf(leaf),
+            Err(leaves) => match only(above(leaves)) {
+                Ok(one) => Root::One(one),
+                Err(ones) => match only(above(ones)) {
+                    Ok(two) => Root::Two(two),
+                    Err(twos) => match only(above(twos)) {
+                        Ok(three) => Root::Three(three),
+                        Err(threes) => Root::Four(threes.into()),
+                    },
+                },
+            },
+        };
+        Self { root, len }
     }
 }
 
@@ -193,20 +267,7 @@ impl<'a, T> Iterator for Iter<'a, T> {
         if let Some(element) = self.chunk.next() {
             return Some(element);
         }
-        if self.next >= self.array.len {
-            return None;
-        }
-        let mut node = &self.array.root;
-        let mut level = self.array.height;
-        let leaf = loop {
-            match node {
-                Node::Leaf(elements) => break elements,
-                Node::Branch(children) => {
-                    node = children.get((self.next >> (BITS * level)) % FANOUT)?;
-                    level -= 1;
-                }
-            }
-        };
+        let leaf = self.array.leaf(self.next)?;
         self.next += leaf.len();
         self.chunk = leaf.iter();
         self.chunk.next()
@@ -249,7 +310,7 @@ impl<T: Serialize> Serialize for CowArray<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de> + Clone> Deserialize<'de> for CowArray<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for CowArray<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Vec::deserialize(deserializer)?.into_iter().collect())
     }
@@ -290,6 +351,18 @@ mod tests {
                 prop_assert_eq!(&model.into_iter().collect::<CowArray<u8>>(), &array);
             }
         }
+    }
+
+    #[test]
+    fn more_elements_than_memory_can_hold_cost_nothing_while_they_are_equal() {
+        let len = (1 << 36) + 5;
+        let mut array = CowArray::filled(len, 0u8);
+        let before = array.clone();
+        for index in [0, FANOUT.pow(4), len - 6, len - 1] {
+            *array.get_mut(index).unwrap() = 1;
+            assert_eq!((array.get(index), before.get(index)), (Some(&1), Some(&0)));
+        }
+        assert_eq!((array.get(1), array.get(len)), (Some(&0), None));
     }
 
     #[test]

@@ -30,8 +30,9 @@ pub struct Limits {
     /// Bytes at which a batch is full. Default just below 4 MiB, because redb rounds a large
     /// value up to a power of two. An entry larger than this travels in a batch of its own.
     pub batch_bytes: usize,
-    /// Bytes of decisions that may wait for the disk. Default 64 MiB. A caller beyond it waits, or
-    /// gets [`Error::Busy`].
+    /// Bytes of decisions that may wait for the disk. Default 64 MiB. A caller whose entry would
+    /// exceed it waits, or gets [`Error::Busy`]; of several who look at the same moment, each may go beyond
+    /// it by one entry.
     pub queue_bytes: usize,
 }
 

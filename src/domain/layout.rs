@@ -188,7 +188,9 @@ impl Layout {
 
     /// The list price of this seat in minor units.
     pub fn price(&self, seat: SeatIndex) -> Option<u64> {
-        self.category(seat).map(|category| category.price)
+        // Asked for every seat that is sold, so without the rest of what a row knows.
+        let row = self.chart.row(self.lookup.run_of(&self.chart, seat.0)?)?;
+        self.chart.categories.get(row.category as usize).map(|category| category.price)
     }
 
     /// The row that this seat is in.

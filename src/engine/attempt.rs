@@ -9,11 +9,11 @@ use super::handle::Handle;
 use super::options::{Concurrency, Exhausted, Wait};
 use super::outcome::{Decision, Effort, Outcome};
 use super::rebuild;
-use super::stream::{Change, Commit, Proposal, Requested, Running, Snapshot, Stream};
+use super::stream::{Commit, Proposal, Requested, Running, Snapshot, Stream};
 use crate::aggregate::{Aggregate, Context, Events};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::log::{Draft, EventKind, Reservation};
+use crate::log::{Draft, EventKind};
 use crate::scope::Scope;
 use crate::sync::{Patience, Waiter};
 
@@ -37,6 +37,25 @@ pub(crate) struct Call<'c, 't, A: Aggregate> {
     pub(crate) nudge: bool,
 }
 
+/// Where a decision was stored.
+struct Place {
+    position: u64,
+    version: u64,
+}
+
+impl Place {
+    fn outcome<A: Aggregate>(
+        self,
+        decision: Decision<A>,
+        decided_at: Timestamp,
+        effort: Effort,
+    ) -> Decided<A> {
+        let Self { position, version } = self;
+        let outcome = Outcome { decision, version, position, decided_at, effort };
+        Decided { outcome, wait_for: position }
+    }
+}
+
 /// What a call has been through.
 struct Progress {
     effort: Effort,
@@ -51,17 +70,22 @@ struct Start<'s, A: Aggregate> {
     scope: Scope,
 }
 
-/// A decision that is ready to be committed.
+/// A decision that is ready to be committed, while it waits for room in the write queue.
 struct Prepared<'s, A: Aggregate> {
     running: Running<'s, A>,
     scope: Scope,
     decision: Decision<A>,
-    /// None if there is nothing to store.
-    change: Option<Change>,
-    draft: Draft,
+    encoded: Encoded,
     decided_at: Timestamp,
-    /// The snapshot's.
-    version: u64,
+}
+
+/// What an entry needs beside the decision itself.
+struct Encoded {
+    draft: Draft,
+    /// What each event touches; nothing for a rejection.
+    touched: SmallVec<[Scope; 1]>,
+    /// What the entry takes at most.
+    bytes: usize,
 }
 
 /// How far an attempt came without waiting. What has to wait is boxed: the path without waits, which
@@ -187,69 +211,132 @@ impl<A: Aggregate> Call<'_, '_, A> {
         self.attempt(stream, Start { running, snapshot, scope }, progress)
     }
 
+    /// Decides, encodes and commits. The snapshot is gone before the commit, so that it can change the
+    /// state in place. All in one frame: moving a decision from function to function costs as much as
+    /// making it.
     fn attempt<'s>(
         &self,
-        stream: &Arc<Stream<A>>,
+        stream: &'s Arc<Stream<A>>,
         start: Start<'s, A>,
         progress: &mut Progress,
     ) -> Result<Step<'s, A>, Error> {
-        let log = &*self.handle.shared.log;
-        let prepared = self.prepare(stream, start)?;
-        if prepared.change.is_none() {
-            let Prepared { running, decision, decided_at, version, .. } = prepared;
+        let Start { running, snapshot, scope } = start;
+        let shared = &*self.handle.shared;
+        let log = &*shared.log;
+        let decided_at = shared.clock.now().max(snapshot.decided_at);
+        let context = Context { now: decided_at, services: &*self.handle.services, scope: &scope };
+        let decided = A::decide(&snapshot.state, self.command, &context);
+        let version = snapshot.version;
+        drop(snapshot);
+        let decision = match decided {
+            Ok(events) if version == 0 => Decision::Accepted(self.intern(events)),
+            Ok(events) => Decision::Accepted(events),
+            Err(rejection) => Decision::Rejected(rejection),
+        };
+        let draft = Draft::new(log.limits().entry_bytes);
+        let mut encoded = Encoded { draft, touched: SmallVec::new(), bytes: 0 };
+        if !self.encode(stream, &scope, version, &decision, &mut encoded)? {
             drop(running);
             let effort = progress.effort;
-            let outcome = Outcome { decision, version, position: None, decided_at, effort };
+            let outcome = Outcome { decision, version, position: 0, decided_at, effort };
             // It was decided on what others wrote: durable when all of that is.
             return Ok(Step::Decided(Decided { outcome, wait_for: log.tail() }));
         }
-        match log.try_reserve(prepared.draft.bytes_with(stream.name.bytes()))? {
-            Some(reservation) => self.commit(stream, prepared, reservation, progress),
-            None if self.handle.options.wait == Wait::Never => {
-                Err(Error::Busy { waited: self.patience.waited() })
+        encoded.bytes = encoded.draft.bytes_with(stream.name.bytes());
+        if !log.has_room(encoded.bytes)? {
+            if self.handle.options.wait == Wait::Never {
+                return Err(Error::Busy { waited: self.patience.waited() });
             }
-            None => Ok(Step::Full(Box::new(prepared))),
+            return Ok(Step::Full(Box::new(Prepared { running, scope, decision, encoded, decided_at })));
+        }
+        let proposal = self.proposal(&scope, &decision, &encoded, decided_at);
+        match self.commit(stream, running, &proposal, progress)? {
+            Some(place) => Ok(Step::Decided(place.outcome(decision, decided_at, progress.effort))),
+            None => Ok(Step::Again),
         }
     }
 
+    #[cold]
     async fn wait_for_room<'s>(
         &mut self,
-        stream: &Arc<Stream<A>>,
+        stream: &'s Arc<Stream<A>>,
         prepared: Prepared<'s, A>,
         progress: &mut Progress,
     ) -> Result<Step<'s, A>, Error> {
-        let bytes = prepared.draft.bytes_with(stream.name.bytes());
-        let reservation = self.handle.shared.log.reserve(bytes, self.patience).await?;
-        self.commit(stream, prepared, reservation, progress)
+        let Prepared { running, scope, decision, encoded, decided_at } = prepared;
+        self.handle.shared.log.wait_for_room(encoded.bytes, self.patience).await?;
+        let proposal = self.proposal(&scope, &decision, &encoded, decided_at);
+        match self.commit(stream, running, &proposal, progress)? {
+            Some(place) => Ok(Step::Decided(place.outcome(decision, decided_at, progress.effort))),
+            None => Ok(Step::Again),
+        }
     }
 
-    fn commit<'s>(
+    /// Encodes what is to be stored and checks that it stays in scope. False if nothing is.
+    fn encode(
         &self,
-        stream: &Arc<Stream<A>>,
-        prepared: Prepared<'s, A>,
-        reservation: Reservation<'_>,
-        progress: &mut Progress,
-    ) -> Result<Step<'s, A>, Error> {
-        let shared = &self.handle.shared;
-        let Prepared { running, scope, decision, change, draft, decided_at, .. } = prepared;
-        let Some(change) = change else { return Ok(Step::Again) };
-        let events: &[A::Event] = match &decision {
+        stream: &Stream<A>,
+        scope: &Scope,
+        version: u64,
+        decision: &Decision<A>,
+        encoded: &mut Encoded,
+    ) -> Result<bool, Error> {
+        let Encoded { draft, touched, .. } = encoded;
+        match decision {
+            Decision::Accepted(events) => {
+                for event in events.iter() {
+                    let touches = A::touches(event);
+                    if let Some(outside) = scope.first_outside(&touches) {
+                        return Err(Error::OutOfScope {
+                            stream: stream.name.clone(),
+                            part: outside.to_string().into(),
+                        });
+                    }
+                    touched.push(touches);
+                    draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
+                }
+                Ok(!events.is_empty())
+            }
+            // A stream is not created by a rejection.
+            Decision::Rejected(rejection) if version > 0 && self.handle.options.record_rejections => {
+                draft.push(EventKind::Rejection, A::EVENT_VERSION, rejection)?;
+                Ok(true)
+            }
+            Decision::Rejected(_) => Ok(false),
+        }
+    }
+
+    fn proposal<'p>(
+        &self,
+        scope: &'p Scope,
+        decision: &'p Decision<A>,
+        encoded: &'p Encoded,
+        decided_at: Timestamp,
+    ) -> Proposal<'p, A> {
+        let events: &[A::Event] = match decision {
             Decision::Accepted(events) => events,
             Decision::Rejected(_) => &[],
         };
-        let proposal =
-            Proposal { scope: &scope, change: &change, events, decided_at, draft: &draft, nudge: self.nudge };
-        match running.commit(&shared.log, &proposal, reservation)? {
-            Commit::Done { position, version } => {
-                let effort = progress.effort;
-                let outcome = Outcome { decision, version, position: Some(position), decided_at, effort };
-                Ok(Step::Decided(Decided { outcome, wait_for: position }))
-            }
+        let Encoded { draft, touched, bytes } = encoded;
+        Proposal { scope, events, touched, decided_at, draft, bytes: *bytes, nudge: self.nudge }
+    }
+
+    /// The decision's place in the log; none if the attempt has to start again.
+    fn commit(
+        &self,
+        stream: &Arc<Stream<A>>,
+        running: Running<'_, A>,
+        proposal: &Proposal<'_, A>,
+        progress: &mut Progress,
+    ) -> Result<Option<Place>, Error> {
+        let shared = &self.handle.shared;
+        match running.commit(&shared.log, proposal)? {
+            Commit::Done { position, version } => Ok(Some(Place { position, version })),
             Commit::Locked => {
                 progress.effort.turn = true;
-                Ok(Step::Again)
+                Ok(None)
             }
-            Commit::Conflict => self.conflict(stream, progress),
+            Commit::Conflict => self.conflict(stream, progress).map(|()| None),
             Commit::Panicked(message) => {
                 rebuild::start(shared, &self.handle.registry, stream, &message);
                 Err(Error::ApplyPanicked { stream: stream.name.clone(), message })
@@ -258,7 +345,7 @@ impl<A: Aggregate> Call<'_, '_, A> {
     }
 
     #[cold]
-    fn conflict<'s>(&self, stream: &Stream<A>, progress: &mut Progress) -> Result<Step<'s, A>, Error> {
+    fn conflict(&self, stream: &Stream<A>, progress: &mut Progress) -> Result<(), Error> {
         let options = &self.handle.options;
         let effort = &mut progress.effort;
         effort.conflicts += 1;
@@ -271,57 +358,12 @@ impl<A: Aggregate> Call<'_, '_, A> {
                 }
             }
         }
-        Ok(Step::Again)
-    }
-
-    /// Decides and encodes. The snapshot is gone afterwards, so that the commit can change the state in
-    /// place.
-    fn prepare<'s>(&self, stream: &Stream<A>, start: Start<'s, A>) -> Result<Prepared<'s, A>, Error> {
-        let Start { running, snapshot, scope } = start;
-        let shared = &self.handle.shared;
-        let decided_at = shared.clock.now().max(snapshot.decided_at);
-        let services = &*self.handle.services;
-        let context = Context { now: decided_at, services, scope: &scope };
-        let decided = A::decide(&snapshot.state, self.command, &context);
-        let version = snapshot.version;
-        drop(snapshot);
-
-        let mut draft = Draft::new(shared.log.limits().entry_bytes);
-        let (decision, change) = match decided {
-            Ok(events) => {
-                let events = self.intern(events, version);
-                let mut touched = SmallVec::<[Scope; 1]>::new();
-                for event in events.iter() {
-                    let touches = A::touches(event);
-                    if let Some(outside) = scope.first_outside(&touches) {
-                        return Err(Error::OutOfScope {
-                            stream: stream.name.clone(),
-                            part: outside.to_string().into(),
-                        });
-                    }
-                    touched.push(touches);
-                    draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
-                }
-                let change = (!events.is_empty()).then_some(Change::Events { touched });
-                (Decision::Accepted(events), change)
-            }
-            Err(rejection) => {
-                // A stream is not created by a rejection.
-                let record = version > 0 && self.handle.options.record_rejections;
-                if record {
-                    draft.push(EventKind::Rejection, A::EVENT_VERSION, &rejection)?;
-                }
-                (Decision::Rejected(rejection), record.then_some(Change::Rejection))
-            }
-        };
-        Ok(Prepared { running, scope, decision, change, draft, decided_at, version })
+        Ok(())
     }
 
     /// What a new stream has in common with others is shared before the stream keeps it.
-    fn intern(&self, events: Events<A::Event>, version: u64) -> Events<A::Event> {
-        if version > 0 {
-            return events;
-        }
+    #[cold]
+    fn intern(&self, events: Events<A::Event>) -> Events<A::Event> {
         let mut pool = self.handle.registry.interner.lock();
         events.map(|event| A::intern(event, &mut pool))
     }

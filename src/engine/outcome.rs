@@ -14,7 +14,8 @@ use crate::clock::Timestamp;
 pub struct Outcome<A: Aggregate> {
     pub(crate) decision: Decision<A>,
     pub(crate) version: u64,
-    pub(crate) position: Option<u64>,
+    /// 0 for an outcome that was not stored: positions begin at 1.
+    pub(crate) position: u64,
     pub(crate) decided_at: Timestamp,
     pub(crate) effort: Effort,
 }
@@ -85,7 +86,7 @@ impl<A: Aggregate> Outcome<A> {
 
     /// The decision's place in the log, if it was stored.
     pub fn position(&self) -> Option<u64> {
-        self.position
+        (self.position > 0).then_some(self.position)
     }
 
     /// The time at which it was decided.
@@ -108,7 +109,7 @@ where
         f.debug_struct("Outcome")
             .field("decision", &self.decision)
             .field("version", &self.version)
-            .field("position", &self.position)
+            .field("position", &self.position())
             .field("effort", &self.effort)
             .finish_non_exhaustive()
     }

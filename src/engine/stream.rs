@@ -9,11 +9,9 @@ use super::lock::{Locks, Ticket};
 use super::replay::panic_message;
 use super::stamps::Stamps;
 use crate::aggregate::Aggregate;
-use smallvec::SmallVec;
-
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
-use crate::log::{Draft, Entry, Log, Reservation, StreamRef};
+use crate::log::{Draft, Entry, Log, StreamRef};
 use crate::scope::Scope;
 use crate::sync::{Mutex, Waiter, Wakes};
 
@@ -101,21 +99,16 @@ pub(crate) enum Requested<'s, A: Aggregate> {
 /// An entry to commit: encoded, and checked against its own scope.
 pub(crate) struct Proposal<'a, A: Aggregate> {
     pub(crate) scope: &'a Scope,
-    pub(crate) change: &'a Change,
-    /// None for a rejection.
+    /// None for a rejection, which takes a number and touches nothing.
     pub(crate) events: &'a [A::Event],
+    /// What each event touches.
+    pub(crate) touched: &'a [Scope],
     pub(crate) decided_at: Timestamp,
     pub(crate) draft: &'a Draft,
+    /// What the entry takes at most.
+    pub(crate) bytes: usize,
     /// Whether to wake the writer.
     pub(crate) nudge: bool,
-}
-
-/// What the entry does to the stream.
-pub(crate) enum Change {
-    /// Touches these parts, event by event.
-    Events { touched: SmallVec<[Scope; 1]> },
-    /// Takes a number and touches nothing.
-    Rejection,
 }
 
 /// What must wait until the mutex is released.
@@ -241,12 +234,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
     }
 
     /// The decisive step: check, apply, number, append, unlock, as one.
-    pub(crate) fn commit(
-        mut self,
-        log: &Log,
-        proposal: &Proposal<'_, A>,
-        mut reservation: Reservation<'_>,
-    ) -> Result<Commit, Error> {
+    pub(crate) fn commit(mut self, log: &Log, proposal: &Proposal<'_, A>) -> Result<Commit, Error> {
         let stream = self.stream;
         let mut wakes = Wakes::default();
         let mut replaced = None;
@@ -255,7 +243,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
             let result = match stream.check(&inner, log) {
                 Ok(()) => {
                     let mut after = After { replaced: &mut replaced, wakes: &mut wakes };
-                    self.commit_locked(&mut inner, log, proposal, &mut reservation, &mut after)
+                    self.commit_locked(&mut inner, log, proposal, &mut after)
                 }
                 Err(error) => Err(error),
             };
@@ -272,10 +260,9 @@ impl<'s, A: Aggregate> Running<'s, A> {
         inner: &mut Inner<A>,
         log: &Log,
         proposal: &Proposal<'_, A>,
-        reservation: &mut Reservation<'_>,
         after: &mut After<'_, A>,
     ) -> Result<Commit, Error> {
-        let Proposal { scope, change, events, decided_at, draft, nudge } = *proposal;
+        let Proposal { scope, events, touched, decided_at, draft, bytes, nudge } = *proposal;
         let Some(since) = self.since else {
             return Err(log.broken(format!("{}: a commit without a snapshot", self.stream.name)));
         };
@@ -304,10 +291,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
                 return Ok(Commit::Panicked(panic_message(&*panic)));
             }
         }
-        let count = match change {
-            Change::Events { .. } => events.len() as u32,
-            Change::Rejection => 1,
-        };
+        let count = events.len().max(1) as u32;
         let first_version = inner.version + 1;
         let name = &self.stream.name;
         let entry = Entry {
@@ -320,7 +304,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
             events: count,
             draft,
         };
-        let appended = log.append(&entry, reservation, nudge)?;
+        let appended = log.append(&entry, bytes, nudge)?;
         if let Some(writer) = appended.writer {
             after.wakes.push(writer);
         }
@@ -332,10 +316,8 @@ impl<'s, A: Aggregate> Running<'s, A> {
             inner.born = appended.position;
             self.stream.exists.store(true, Ordering::Release);
         }
-        if let Change::Events { touched } = change {
-            for (version, touched) in (first_version..).zip(touched.iter()) {
-                inner.stamps.touch(version, touched);
-            }
+        for (version, touched) in (first_version..).zip(touched) {
+            inner.stamps.touch(version, touched);
         }
         Ok(Commit::Done { position: appended.position, version: inner.version })
     }

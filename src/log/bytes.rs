@@ -1,7 +1,5 @@
 //! Variable-length integers and bounded reads: how lengths and numbers are laid out in an entry.
 
-use smallvec::{Array, SmallVec};
-
 /// Bytes were cut short, or claim a length that they do not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed(pub(crate) &'static str);
@@ -10,7 +8,9 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 pub(crate) trait Sink {
     fn put(&mut self, bytes: &[u8]);
 
-    fn put_byte(&mut self, byte: u8);
+    fn put_byte(&mut self, byte: u8) {
+        self.put(&[byte]);
+    }
 
     /// Seven bits a byte, the lowest first (LEB128).
     fn put_varint(&mut self, mut value: u64) {
@@ -28,16 +28,6 @@ pub(crate) trait Sink {
 }
 
 impl Sink for Vec<u8> {
-    fn put(&mut self, bytes: &[u8]) {
-        self.extend_from_slice(bytes);
-    }
-
-    fn put_byte(&mut self, byte: u8) {
-        self.push(byte);
-    }
-}
-
-impl<A: Array<Item = u8>> Sink for SmallVec<A> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }

@@ -5,8 +5,8 @@ use bincode::enc::write::Writer;
 use bincode::error::{DecodeError, EncodeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use smallvec::{Array, SmallVec};
 
+use super::bytes::Sink;
 use crate::limits::MAX_ENTRY_BYTES;
 
 // A length that a damaged or hostile payload claims is refused before memory is spent on it.
@@ -27,13 +27,13 @@ pub(crate) enum EncodeFailure {
     Serde(String),
 }
 
-/// Appends `value` to `out`, whose length never exceeds `limit`.
-pub(crate) fn encode_to<T: Serialize, A: Array<Item = u8>>(
+/// Appends `value` to `out`, in at most `room` bytes.
+pub(crate) fn encode_to<T: Serialize>(
     value: &T,
-    out: &mut SmallVec<A>,
-    limit: usize,
+    out: &mut impl Sink,
+    room: usize,
 ) -> Result<(), EncodeFailure> {
-    let mut bounded = Bounded { out, limit, overrun: false };
+    let mut bounded = Bounded { out, room, overrun: false };
     match bincode::serde::encode_into_writer(value, &mut bounded, config()) {
         Ok(()) => Ok(()),
         Err(_) if bounded.overrun => Err(EncodeFailure::TooLarge),
@@ -42,27 +42,21 @@ pub(crate) fn encode_to<T: Serialize, A: Array<Item = u8>>(
 }
 
 // bincode enforces its limit only when it decodes.
-struct Bounded<'a, A: Array<Item = u8>> {
-    out: &'a mut SmallVec<A>,
-    limit: usize,
+struct Bounded<'a, S> {
+    out: &'a mut S,
+    room: usize,
     overrun: bool,
 }
 
-impl<A: Array<Item = u8>> Writer for Bounded<'_, A> {
+impl<S: Sink> Writer for Bounded<'_, S> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        if self.limit.saturating_sub(self.out.len()) < bytes.len() {
+        let Some(room) = self.room.checked_sub(bytes.len()) else {
             self.overrun = true;
             return Err(EncodeError::Other("entry too large"));
-        }
-        // Nearly every write is a number of a few bytes, for which a call to memcpy is not worth it.
-        if bytes.len() <= 9 {
-            for byte in bytes {
-                self.out.push(*byte);
-            }
-        } else {
-            self.out.extend_from_slice(bytes);
-        }
+        };
+        self.room = room;
+        self.out.put(bytes);
         Ok(())
     }
 }
@@ -86,7 +80,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_decodes_and_nothing_shorter_or_longer_does(value: (u64, String, Vec<Option<i32>>)) {
-            let mut bytes = SmallVec::<[u8; 16]>::new();
+            let mut bytes = Vec::new();
             encode_to(&value, &mut bytes, 1 << 20).unwrap();
             prop_assert_eq!(decode::<(u64, String, Vec<Option<i32>>)>(&bytes).unwrap(), value.clone());
             bytes.push(0);
@@ -95,7 +89,7 @@ mod tests {
             let whole = bytes.len();
             bytes.pop();
             prop_assert!(decode::<(u64, String, Vec<Option<i32>>)>(&bytes).is_err());
-            let mut small = SmallVec::<[u8; 16]>::new();
+            let mut small = Vec::new();
             prop_assert!(matches!(encode_to(&value, &mut small, whole - 1), Err(EncodeFailure::TooLarge)));
             prop_assert!(small.len() < whole);
         }

@@ -12,72 +12,18 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::bytes::{Cursor, MAX_VARINT, Malformed, Sink};
-use super::codec::{EncodeFailure, encode_to};
+use super::bytes::{Cursor, Malformed, Sink};
+use super::draft::Draft;
 use crate::clock::Timestamp;
 use crate::error::Error;
-
-/// The events of an entry, encoded by the caller before it holds any mutex.
-pub(crate) struct Draft {
-    body: SmallVec<[u8; DRAFT_BYTES]>,
-    limit: usize,
-}
 
 /// What an event's payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventKind {
     Event,
     Rejection,
-}
-
-/// What fits into a draft without an allocation: most decisions.
-const DRAFT_BYTES: usize = 64;
-
-/// Room for everything before the events in an entry of one stream: the fixed fields, five numbers,
-/// and a definition (a type name and an id, with their lengths) on first use.
-const HEAD_BYTES: usize = 4 + 1 + 8 + 6 * MAX_VARINT;
-
-impl Draft {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { body: SmallVec::new(), limit }
-    }
-
-    pub(crate) fn push<T: Serialize>(
-        &mut self,
-        kind: EventKind,
-        schema: u16,
-        value: &T,
-    ) -> Result<(), Error> {
-        let rejection = u64::from(kind == EventKind::Rejection);
-        self.body.put_varint(u64::from(schema) << 1 | rejection);
-        let start = self.body.len() + 1;
-        // One byte holds the length of nearly every event; a longer one moves its payload.
-        self.body.push(0);
-        encode_to(value, &mut self.body, self.limit).map_err(|failure| match failure {
-            EncodeFailure::TooLarge => {
-                Error::TooLarge { bytes: self.limit.saturating_add(1), limit: self.limit }
-            }
-            EncodeFailure::Serde(cause) => Error::Encode { cause: cause.into() },
-        })?;
-        let len = self.body.len() - start;
-        if len < 0x80 {
-            self.body[start - 1] = len as u8;
-        } else {
-            let mut prefix = SmallVec::<[u8; MAX_VARINT]>::new();
-            prefix.put_varint(len as u64);
-            self.body[start - 1] = prefix[0];
-            self.body.insert_from_slice(start, &prefix[1..]);
-        }
-        Ok(())
-    }
-
-    /// At most how many bytes the entry will take in a batch, names of a new stream included.
-    pub(crate) fn bytes_with(&self, names: usize) -> usize {
-        HEAD_BYTES + names + self.body.len()
-    }
 }
 
 /// Which stream, and what the log knows of it.
@@ -117,7 +63,7 @@ impl Entry<'_> {
         }
         out.put_varint(self.first_version);
         out.put_varint(u64::from(self.events));
-        out.put(&self.draft.body);
+        out.put(self.draft.bytes());
         let len = (out.len() - start - 4) as u32;
         out[start..start + 4].copy_from_slice(&len.to_le_bytes());
     }

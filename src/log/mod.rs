@@ -3,6 +3,7 @@
 mod audit;
 mod bytes;
 mod codec;
+mod draft;
 mod entry;
 mod failure;
 #[cfg(all(test, shuttle))]
@@ -17,12 +18,12 @@ mod storage;
 mod store;
 
 pub(crate) use codec::decode;
-pub(crate) use entry::{Draft, Entry, EntryView, EventKind, EventView, Span, StreamRef};
+pub(crate) use draft::Draft;
+pub(crate) use entry::{Entry, EntryView, EventKind, EventView, Span, StreamRef};
 #[cfg(all(test, shuttle))]
 pub(crate) use memory_store::MemoryStore;
 pub(crate) use queue::Log;
 pub(crate) use recovery::Opening;
-pub(crate) use room::Reservation;
 pub(crate) use row::RowView;
 pub(crate) use storage::Source;
 pub(crate) use store::{RedbStore, Store};

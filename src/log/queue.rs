@@ -13,7 +13,7 @@ use crossbeam::utils::CachePadded;
 use super::audit::{Auditor, Gap};
 use super::entry::{Entry, StreamRef};
 use super::failure::{Failure, FailureKind};
-use super::room::{Reservation, Room};
+use super::room::Room;
 use super::row::{HEADER, RowView, seal};
 use super::store::Store;
 use crate::clock::{Clock, Timestamp};
@@ -78,8 +78,6 @@ struct Batch {
     row: Vec<u8>,
     first: u64,
     entries: u32,
-    /// How much of the queue's room is to be given back after the commit.
-    reserved: usize,
     line: Vec<Arc<Waiter>>,
 }
 
@@ -95,7 +93,7 @@ impl Batch {
     fn new(first: u64, mut row: Vec<u8>) -> Self {
         row.clear();
         row.resize(HEADER, 0);
-        Self { row, first, entries: 0, reserved: 0, line: Vec::new() }
+        Self { row, first, entries: 0, line: Vec::new() }
     }
 
     fn is_empty(&self) -> bool {
@@ -200,22 +198,16 @@ impl Log {
         self.failure.get().map_or(Error::Closed, Failure::latched)
     }
 
-    /// Gives the entry its position and copies it. The order of calls is the order of the log.
+    /// Gives the entry, of up to `bytes`, its position and copies it. The order of calls is the order of
+    /// the log.
     ///
     /// `nudge` says whether to wake the writer; a caller that is about to wait need not.
-    pub(crate) fn append(
-        &self,
-        entry: &Entry<'_>,
-        reservation: &mut Reservation<'_>,
-        nudge: bool,
-    ) -> Result<Appended, Error> {
-        let bytes = reservation.bytes;
+    pub(crate) fn append(&self, entry: &Entry<'_>, bytes: usize, nudge: bool) -> Result<Appended, Error> {
         let mut queue = self.queue.lock();
         if queue.state != State::Running {
             drop(queue);
             return Err(self.stop_reason());
         }
-        reservation.bytes = 0;
         if !queue.open.is_empty() && queue.open.row.len() + bytes > self.limits.batch_bytes {
             let full = queue.seal_open();
             queue.sealed.push_back(full);
@@ -229,9 +221,10 @@ impl Log {
                 queue.next_stream - 1
             }
         };
+        let before = queue.open.row.len();
         entry.write(stream, &mut queue.open.row);
+        self.room.take(queue.open.row.len() - before);
         queue.open.entries += 1;
-        queue.open.reserved += bytes;
         let writer = if nudge && queue.committing.is_none() { queue.writer.take() } else { None };
         Ok(Appended { position, stream, writer })
     }
@@ -333,10 +326,10 @@ impl Log {
             return;
         }
         self.durable.store(batch.end() - 1, Ordering::Release);
+        self.room.give_back(batch.row.len() - HEADER);
         if queue.spare.capacity() < batch.row.capacity() {
             queue.spare = std::mem::take(&mut batch.row);
         }
-        self.room.used.fetch_sub(batch.reserved, Ordering::SeqCst);
         let room_line = std::mem::take(&mut queue.room_line);
         // More has queued, or the last entry before a close is done: the writer has work.
         let writer =

@@ -1,4 +1,4 @@
-//! Room in the write queue: promised before a commit, given back after it.
+//! Room in the write queue: looked at before a commit, so that the append itself cannot fail.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,37 +7,42 @@ use crossbeam::utils::CachePadded;
 
 use super::queue::{Log, State};
 use crate::error::Error;
-use crate::sync::{AtomicUsize, Patience, Waiter, Wakes};
+use crate::sync::{AtomicUsize, Patience, Waiter};
 
-/// Bytes promised to callers or waiting for the disk.
+/// Bytes that wait for the disk. Changed under the queue's mutex only; read without it.
 #[derive(Default)]
-pub(super) struct Room {
-    pub(super) used: CachePadded<AtomicUsize>,
-    pub(super) waiting: AtomicUsize,
+pub(super) struct Room(CachePadded<AtomicUsize>);
+
+impl Room {
+    fn used(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// With the queue's mutex held, which is why no locked instruction is needed.
+    pub(super) fn take(&self, bytes: usize) {
+        self.0.store(self.used() + bytes, Ordering::Relaxed);
+    }
+
+    /// As [`take`](Self::take).
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.0.store(self.used() - bytes, Ordering::Relaxed);
+    }
 }
 
 impl Log {
-    /// Promises room for an entry of up to `bytes`, so that the append cannot fail for lack of it. None
-    /// if there is no room now.
-    pub(crate) fn try_reserve(&self, bytes: usize) -> Result<Option<Reservation<'_>>, Error> {
+    /// Whether an entry of up to `bytes` may queue now. Nothing is promised to one caller: several that
+    /// look at once may all go on. What they then queue together is no more than the drafts that they
+    /// hold already, so memory stays bounded, and nobody pays for a promise.
+    pub(crate) fn has_room(&self, bytes: usize) -> Result<bool, Error> {
         if bytes > self.limits.entry_bytes {
             return Err(Error::TooLarge { bytes, limit: self.limits.entry_bytes });
         }
-        let taken = self.room.try_take(bytes, self.limits.queue_bytes);
-        // Made only if it was taken: a reservation that is dropped gives its room back.
-        Ok(taken.then(|| Reservation { log: self, bytes }))
+        Ok(self.room.used().saturating_add(bytes) <= self.limits.queue_bytes)
     }
 
-    /// [`try_reserve`](Self::try_reserve), waiting for room.
-    pub(crate) async fn reserve(
-        &self,
-        bytes: usize,
-        patience: &mut Patience<'_>,
-    ) -> Result<Reservation<'_>, Error> {
-        loop {
-            if let Some(reservation) = self.try_reserve(bytes)? {
-                return Ok(reservation);
-            }
+    /// Waits until an entry of up to `bytes` may queue.
+    pub(crate) async fn wait_for_room(&self, bytes: usize, patience: &mut Patience<'_>) -> Result<(), Error> {
+        while !self.has_room(bytes)? {
             if patience.is_over() {
                 return Err(Error::Busy { waited: patience.waited() });
             }
@@ -48,37 +53,26 @@ impl Log {
                     drop(queue);
                     return Err(self.stop_reason());
                 }
-                // The flag before the second look: whoever gives room back looks at the flag after.
-                self.room.waiting.fetch_add(1, Ordering::SeqCst);
-                if let Some(reservation) = self.try_reserve(bytes)? {
-                    self.room.waiting.fetch_sub(1, Ordering::SeqCst);
-                    return Ok(reservation);
+                // Room comes back under this mutex, and then wakes who stands in line.
+                if self.has_room(bytes)? {
+                    return Ok(());
                 }
                 queue.room_line.push(Arc::clone(&waiter));
             }
             let place = RoomPlace { log: self, waiter };
             if !place.waiter.wait(patience).await {
+                self.check_running()?;
                 return Err(Error::Busy { waited: patience.waited() });
             }
         }
+        Ok(())
     }
 
-    /// What is promised or queued, how many are counted as waiting for room, and how many stand in
-    /// line for it.
+    /// What is queued, and how many stand in line for room.
     #[cfg(all(test, shuttle))]
-    pub(crate) fn room_in_use(&self) -> (usize, usize, usize) {
+    pub(crate) fn room_in_use(&self) -> (usize, usize) {
         let line = self.queue.lock().room_line.len();
-        (self.room.used.load(Ordering::SeqCst), self.room.waiting.load(Ordering::SeqCst), line)
-    }
-}
-
-impl Room {
-    fn try_take(&self, bytes: usize, limit: usize) -> bool {
-        self.used
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |used| {
-                (used + bytes <= limit).then_some(used + bytes)
-            })
-            .is_ok()
+        (self.room.used(), line)
     }
 }
 
@@ -90,27 +84,6 @@ struct RoomPlace<'l> {
 
 impl Drop for RoomPlace<'_> {
     fn drop(&mut self) {
-        self.log.room.waiting.fetch_sub(1, Ordering::SeqCst);
         self.log.queue.lock().room_line.retain(|other| !Arc::ptr_eq(other, &self.waiter));
-    }
-}
-
-/// Room in the queue for one entry, given back if it is not used.
-#[must_use]
-pub(crate) struct Reservation<'l> {
-    log: &'l Log,
-    pub(super) bytes: usize,
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        if self.bytes == 0 {
-            return;
-        }
-        self.log.room.used.fetch_sub(self.bytes, Ordering::SeqCst);
-        if self.log.room.waiting.load(Ordering::SeqCst) > 0 {
-            let line = std::mem::take(&mut self.log.queue.lock().room_line);
-            Wakes::from(line).fire();
-        }
     }
 }

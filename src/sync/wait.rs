@@ -141,6 +141,9 @@ impl Wakes {
     }
 
     pub(crate) fn fire(self) {
+        if self.0.is_empty() {
+            return;
+        }
         for waiter in self.0 {
             waiter.signal();
         }

@@ -1,0 +1,136 @@
+//! The events of an entry, encoded by the caller before it holds any mutex.
+
+use serde::Serialize;
+
+use super::bytes::{MAX_VARINT, Sink};
+use super::codec::{EncodeFailure, encode_to};
+use super::entry::EventKind;
+use crate::error::Error;
+
+/// Encoded events. Short ones, which most decisions are, need no allocation.
+pub(crate) struct Draft {
+    short: [u8; SHORT],
+    /// How much of `short` is used; beyond its end once everything is in `long`.
+    len: usize,
+    long: Vec<u8>,
+    limit: usize,
+}
+
+const SHORT: usize = 96;
+
+/// Room for everything before the events in an entry of one stream: the fixed fields, five numbers,
+/// and a definition (a type name and an id, with their lengths) on first use.
+const HEAD_BYTES: usize = 4 + 1 + 8 + 6 * MAX_VARINT;
+
+impl Draft {
+    /// Without events yet; holds at most `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { short: [0; SHORT], len: 0, long: Vec::new(), limit }
+    }
+
+    pub(crate) fn push<T: Serialize>(
+        &mut self,
+        kind: EventKind,
+        schema: u16,
+        value: &T,
+    ) -> Result<(), Error> {
+        let rejection = u64::from(kind == EventKind::Rejection);
+        self.put_varint(u64::from(schema) << 1 | rejection);
+        // One byte holds the length of nearly every event; a longer one moves its payload.
+        self.put_byte(0);
+        let start = self.bytes().len();
+        let room = self.limit.saturating_sub(start);
+        encode_to(value, self, room).map_err(|failure| match failure {
+            EncodeFailure::TooLarge => {
+                Error::TooLarge { bytes: self.limit.saturating_add(1), limit: self.limit }
+            }
+            EncodeFailure::Serde(cause) => Error::Encode { cause: cause.into() },
+        })?;
+        match u8::try_from(self.bytes().len() - start) {
+            Ok(len @ 0..0x80) => self.bytes_mut()[start - 1] = len,
+            _ => self.lengthen(start),
+        }
+        Ok(())
+    }
+
+    /// Puts the length of everything from `start` in the place of the byte before it.
+    #[cold]
+    fn lengthen(&mut self, start: usize) {
+        self.spill();
+        let mut prefix = Vec::new();
+        prefix.put_varint((self.long.len() - start) as u64);
+        self.long.splice(start - 1..start, prefix);
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.short.get(..self.len).unwrap_or(&self.long)
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.short.get_mut(..self.len).unwrap_or(&mut self.long)
+    }
+
+    /// At most how many bytes the entry will take in a batch, names of a new stream included.
+    pub(crate) fn bytes_with(&self, names: usize) -> usize {
+        HEAD_BYTES + names + self.bytes().len()
+    }
+
+    fn spill(&mut self) {
+        if let Some(short) = self.short.get(..self.len) {
+            self.long.extend_from_slice(short);
+            self.len = SHORT + 1;
+        }
+    }
+
+    #[cold]
+    fn put_long(&mut self, bytes: &[u8]) {
+        self.spill();
+        self.long.extend_from_slice(bytes);
+    }
+}
+
+impl Sink for Draft {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        match self.short.get_mut(self.len..self.len.saturating_add(bytes.len())) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            None => self.put_long(bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::log::bytes::Cursor;
+
+    proptest! {
+        /// Short or long, and wherever it outgrows its first place, a draft is its events in order.
+        #[test]
+        fn a_draft_is_its_events(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 1..6)) {
+            let mut draft = Draft::new(1 << 20);
+            for payload in &payloads {
+                draft.push(EventKind::Event, 3, payload).unwrap();
+            }
+            let mut cursor = Cursor(draft.bytes());
+            for payload in payloads {
+                prop_assert_eq!(cursor.varint(), Ok(6));
+                prop_assert_eq!(crate::log::decode::<Vec<u8>>(cursor.block().unwrap()).unwrap(), payload);
+            }
+            prop_assert!(cursor.is_empty());
+        }
+
+        #[test]
+        fn a_draft_never_exceeds_its_limit(payload in prop::collection::vec(any::<u8>(), 0..300), limit in 2..300usize) {
+            let mut draft = Draft::new(limit);
+            let pushed = draft.push(EventKind::Event, 1, &payload);
+            prop_assert!(draft.bytes().len() <= limit + MAX_VARINT);
+            prop_assert_eq!(pushed.is_ok(), payload.len() + if payload.len() < 251 { 3 } else { 5 } <= limit);
+        }
+    }
+}
