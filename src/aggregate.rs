@@ -1,10 +1,6 @@
 //! The trait that a user implements: what is asked, what is decided, and how state follows.
 
-use std::any::{Any, TypeId};
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
-use std::sync::{Arc, Weak};
 use std::{fmt, iter, slice};
 
 use serde::Serialize;
@@ -12,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
 use crate::error::Invalid;
+pub use crate::intern::Interner;
 use crate::limits::Limits;
 use crate::scope::Scope;
 
@@ -81,7 +78,7 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
     /// The state; `default()` is the state before the first event.
     ///
     /// `clone` must be O(1): the engine clones while it holds the stream's mutex whenever somebody
-    /// still looks at the old state. Put what is large behind an [`Arc`] or in a
+    /// still looks at the old state. Put what is large behind an [`Arc`](std::sync::Arc) or in a
     /// [`CowArray`](crate::cow::CowArray).
     type State: Default + Clone + Send + Sync + 'static;
 
@@ -290,43 +287,5 @@ impl<E: Eq> Eq for Events<E> {}
 impl<E: fmt::Debug> fmt::Debug for Events<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&**self).finish()
-    }
-}
-
-/// Keeps one copy of equal immutable values, for as long as somebody uses it.
-///
-/// See [`Aggregate::intern`].
-#[derive(Debug, Default)]
-pub struct Interner {
-    values: HashMap<(TypeId, u64), Vec<Weak<dyn Any + Send + Sync>>>,
-    hasher: std::hash::RandomState,
-}
-
-impl Interner {
-    /// The copy that is already in use if there is an equal one, otherwise `value`.
-    ///
-    /// ```
-    /// use boxoffice::aggregate::Interner;
-    /// use std::sync::Arc;
-    ///
-    /// let mut pool = Interner::default();
-    /// let first = pool.share(Arc::new(String::from("chart")));
-    /// let second = pool.share(Arc::new(String::from("chart")));
-    /// assert!(Arc::ptr_eq(&first, &second));
-    /// ```
-    pub fn share<T: Hash + Eq + Send + Sync + 'static>(&mut self, value: Arc<T>) -> Arc<T> {
-        let key = (TypeId::of::<T>(), self.hasher.hash_one(&*value));
-        let same_hash = self.values.entry(key).or_default();
-        same_hash.retain(|known| known.strong_count() > 0);
-        for known in same_hash.iter().filter_map(Weak::upgrade) {
-            if let Ok(known) = known.downcast::<T>()
-                && *known == *value
-            {
-                return known;
-            }
-        }
-        let erased: Arc<dyn Any + Send + Sync> = Arc::clone(&value) as _;
-        same_hash.push(Arc::downgrade(&erased));
-        value
     }
 }

@@ -220,14 +220,14 @@ pub enum Error {
         /// The path, and what the system said.
         cause: Cause,
     },
-    /// **Fix.** The file is a redb database that something else wrote, or no database at all. It was
-    /// not changed.
+    /// **Fix.** The file is a redb database that something else wrote, or no database at all. What
+    /// is in it was not changed; redb may have tidied its own bookkeeping, as after any open.
     NotALog {
         /// What was found instead.
         cause: Cause,
     },
-    /// **Fix.** The file was written by a newer version of this crate. It was not changed: open it
-    /// with that version.
+    /// **Fix.** The file was written by a newer version of this crate: open it with that version. What is
+    /// in it was not changed.
     NewerFormat {
         /// The format of the file.
         found: u32,
@@ -379,9 +379,11 @@ impl fmt::Display for Error {
             Self::Closed => f.write_str("the engine is closed"),
             Self::AlreadyOpen => f.write_str("the file is open in another engine; close that one first"),
             Self::CannotOpen { cause } => {
-                write!(f, "cannot open {cause}; name a file in a folder that exists")
+                write!(f, "cannot open {cause}; name a file that may be written, in a folder that exists")
             }
-            Self::NotALog { cause } => write!(f, "not a boxoffice file: {cause}; it was not changed"),
+            Self::NotALog { cause } => {
+                write!(f, "not a boxoffice file: {cause}; what is in it was not changed")
+            }
             Self::NewerFormat { found, supported } => write!(
                 f,
                 "the file has format {found}, this version reads up to {supported}; use a newer boxoffice"

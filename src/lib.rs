@@ -47,6 +47,7 @@ pub mod cow;
 mod domain;
 mod engine;
 pub mod error;
+mod intern;
 mod limits;
 mod log;
 #[cfg(all(test, shuttle))]

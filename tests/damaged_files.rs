@@ -53,9 +53,9 @@ fn open(path: &Path) -> Result<Engine, Error> {
 fn assert_helpful(error: &Error, name: &str) {
     let said = error.to_string();
     let (advice, hints) = match error {
-        Error::NotALog { .. } => (Advice::Fix, "it was not changed"),
+        Error::NotALog { .. } => (Advice::Fix, "what is in it was not changed"),
         Error::NewerFormat { .. } => (Advice::Fix, "use a newer boxoffice"),
-        Error::CannotOpen { .. } => (Advice::Fix, "name a file in a folder that exists"),
+        Error::CannotOpen { .. } => (Advice::Fix, "name a file that may be written"),
         Error::Corrupt { .. } => (Advice::Stop, "restore a backup"),
         Error::Storage { .. } => (Advice::Stop, "check the disk, and open the file again"),
         other => panic!("{name}: {other:?}"),
@@ -185,7 +185,7 @@ fn a_newer_format_is_refused_until_it_is_known() {
         );
         assert_helpful(&error, "a newer format");
     }
-    for broken in [None, Some(&[1, 0][..]), Some(&[])] {
+    for broken in [None, Some(&[1, 0][..]), Some(&[]), Some(&[0; 4])] {
         set_format(&path, broken);
         let error = open(&path).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "format {broken:?}: {error:?}");

@@ -10,11 +10,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Who may use whom. `foundation` stands for the files that everything stands on.
-const FOUNDATION: [&str; 6] = ["aggregate", "clock", "cow", "error", "limits", "scope"];
-const ARROWS: [(&str, &[&str]); 5] = [
+const FOUNDATION: [&str; 7] = ["aggregate", "clock", "cow", "error", "intern", "limits", "scope"];
+const ARROWS: [(&str, &[&str]); 6] = [
     ("domain", &["aggregate", "scope", "cow", "clock", "error", "limits"]),
     ("engine", &["log", "aggregate", "scope", "clock", "error", "limits", "sync"]),
     ("log", &["sync", "clock", "error", "limits"]),
+    ("intern", &["sync"]),
     ("sync", &[]),
     // What breaks storage on command knows storage, and nothing of what stands on it.
     ("testing", &[]),

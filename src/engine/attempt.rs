@@ -245,6 +245,7 @@ impl<A: Aggregate> Call<'_, '_, A> {
         encoded.bytes = encoded.draft.bytes_with(stream.name.bytes());
         if !log.has_room(encoded.bytes)? {
             if self.handle.options.wait == Wait::Never {
+                log.check_running()?;
                 return Err(Error::Busy { waited: self.patience.waited() });
             }
             return Ok(Step::Full(Box::new(Prepared { running, scope, decision, encoded, decided_at })));
@@ -364,7 +365,7 @@ impl<A: Aggregate> Call<'_, '_, A> {
     /// What a new stream has in common with others is shared before the stream keeps it.
     #[cold]
     fn intern(&self, events: Events<A::Event>) -> Events<A::Event> {
-        let mut pool = self.handle.registry.interner.lock();
+        let mut pool = self.handle.registry.interner.again();
         events.map(|event| A::intern(event, &mut pool))
     }
 }

@@ -11,14 +11,14 @@ use redb::StorageBackend;
 use smol_str::SmolStr;
 
 use super::options::Options;
+use super::recover::replay_all;
 use super::registry::{AnyRegistry, Registry};
-use super::replay::AnyFold;
 use super::{Engine, Shared};
 use crate::aggregate::Aggregate;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Fence, StreamName};
 use crate::limits::Limits;
-use crate::log::{EntryView, EventView, Log, Opening, RedbStore, Source, Store};
+use crate::log::{Log, Opening, RedbStore, Source, Store};
 use crate::sync::{Timer, spawn};
 
 /// Cache of redb in bytes: replay reads once and the writer appends, so little is enough.
@@ -52,9 +52,9 @@ pub struct Builder {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Entries replayed so far.
+    /// Entries read and verified so far; replaying them is at most a few batches behind.
     pub entries: u64,
-    /// Events and recorded rejections replayed so far.
+    /// Events and recorded rejections in them.
     pub events: u64,
 }
 
@@ -178,14 +178,12 @@ impl Builder {
     pub(super) fn start(mut self, store: Box<dyn Store>) -> Result<Engine, Error> {
         let began = Instant::now();
         let mut opening = Opening::new(store);
-        let mut replay = Replay::new(&self.registries)?;
-        while opening.next_row(|position, entry| replay.entry(position, entry))? {
+        let mut report = |entries, events| {
             if let Some(report) = &mut self.on_progress {
-                let (entries, events) = (replay.recovery.entries, replay.recovery.events);
                 report(Progress { entries, events });
             }
-        }
-        let mut recovery = replay.finish()?;
+        };
+        let mut recovery = replay_all(&mut opening, &self.registries, &mut report)?;
         recovery.replay_time = began.elapsed();
         let log = Arc::new(opening.into_log(Arc::clone(&self.clock), self.limits));
         let writer = start_writer(&log)?;
@@ -199,67 +197,6 @@ fn start_writer(log: &Arc<Log>) -> Result<crate::sync::JoinHandle<()>, Error> {
     let log = Arc::clone(log);
     spawn("boxoffice-writer", move || log.run_writer())
         .map_err(|error| Error::Storage { cause: format!("no writer thread: {error}").into() })
-}
-
-/// Sorts the events of the log to their streams.
-struct Replay<'r> {
-    types: HashMap<&'static str, &'r Arc<dyn AnyRegistry>>,
-    /// By the stream's number; none for a type that nobody registered.
-    folds: Vec<Option<Box<dyn AnyFold>>>,
-    recovery: Recovery,
-}
-
-impl<'r> Replay<'r> {
-    fn new(registries: &'r HashMap<TypeId, Arc<dyn AnyRegistry>>) -> Result<Self, Error> {
-        let mut types = HashMap::new();
-        for registry in registries.values() {
-            let aggregate = registry.type_name();
-            if types.insert(aggregate, registry).is_some() {
-                return Err(Error::RegisteredTwice { aggregate });
-            }
-        }
-        Ok(Self { types, folds: Vec::new(), recovery: Recovery::default() })
-    }
-
-    fn entry(&mut self, position: u64, entry: &EntryView<'_>) -> Result<(), Error> {
-        self.recovery.entries = position;
-        let mut events = entry.events();
-        let mut mine = smallvec::SmallVec::<[EventView<'_>; 4]>::new();
-        for span in &entry.spans {
-            self.recovery.events += u64::from(span.events);
-            mine.clear();
-            for _ in 0..span.events {
-                let Some(event) = events.next() else { break };
-                mine.push(event?);
-            }
-            if let Some((aggregate, id)) = span.defines {
-                let fold = match self.types.get(aggregate) {
-                    Some(registry) => {
-                        self.recovery.streams += 1;
-                        Some(Arc::clone(registry).fold(id, span.stream))
-                    }
-                    None => {
-                        *self.recovery.unregistered.entry(SmolStr::new(aggregate)).or_default() += 1;
-                        None
-                    }
-                };
-                self.folds.push(fold);
-            }
-            // The audit has seen that the number is defined.
-            if let Some(Some(fold)) = self.folds.get_mut(span.stream as usize) {
-                fold.span(position, entry.decided_at, span, &mine);
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<Recovery, Error> {
-        let mut recovery = self.recovery;
-        for fold in self.folds.into_iter().flatten() {
-            recovery.fenced.extend(fold.finish()?);
-        }
-        Ok(recovery)
-    }
 }
 
 impl fmt::Debug for Builder {

@@ -11,6 +11,7 @@ mod options;
 mod outcome;
 mod rebuild;
 mod receipt;
+mod recover;
 mod registry;
 mod replay;
 mod scan;
@@ -33,8 +34,9 @@ use crate::aggregate::Aggregate;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::log::Log;
-use crate::sync::{JoinHandle, Patience, Timer, run_blocking};
+use crate::sync::{JoinHandle, Patience, Timer, current, run_blocking};
 use registry::AnyRegistry;
+use replay::panic_message;
 
 /// One open file of reservations.
 ///
@@ -120,9 +122,19 @@ impl Engine {
     fn shut_down(&mut self) -> Result<(), Error> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
         self.shared.log.close();
-        // The writer does not panic: what it calls of others is guarded.
-        let _ = writer.join();
-        self.shared.log.release()
+        // Dropped by a waker that the writer itself calls, the engine cannot wait for that thread. It ends
+        // by itself, and whoever holds the log last closes the file.
+        if writer.thread().id() == current().id() {
+            return match self.shared.log.check_running() {
+                Err(Error::Closed) | Ok(()) => Ok(()),
+                Err(failed) => Err(failed),
+            };
+        }
+        let ended = writer.join().map_err(|panic| {
+            let said = panic_message(&*panic);
+            self.shared.log.broken(format!("the writer panicked: {said}"))
+        });
+        ended.and(self.shared.log.release())
     }
 }
 

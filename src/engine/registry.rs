@@ -12,18 +12,17 @@ use super::replay::{AnyFold, Fold};
 use super::stream::{Inner, Stream};
 use crate::aggregate::{Aggregate, Interner};
 use crate::error::{Error, StreamName};
-use crate::sync::Mutex;
 
 /// All that is in memory of one aggregate type.
 pub(crate) struct Registry<A: Aggregate> {
     pub(crate) options: Options,
-    pub(crate) interner: Mutex<Interner>,
+    pub(crate) interner: Interner,
     streams: DashMap<SmolStr, Arc<Stream<A>>, RandomState>,
 }
 
 impl<A: Aggregate> Registry<A> {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options, interner: Mutex::new(Interner::default()), streams: DashMap::default() }
+        Self { options, interner: Interner::default(), streams: DashMap::default() }
     }
 
     pub(crate) fn name(id: &str) -> StreamName {

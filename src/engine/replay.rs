@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::registry::Registry;
 use super::stream::{Inner, StateArc, Stream};
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, Interner};
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
 use crate::log::{EventKind, EventView, Span, decode};
@@ -17,10 +17,11 @@ pub(crate) struct Fold<A: Aggregate> {
     pub(crate) state: A::State,
     inner: Inner<A>,
     name: StreamName,
+    pool: Interner,
 }
 
 /// A fold whose type is not known here.
-pub(crate) trait AnyFold {
+pub(crate) trait AnyFold: Send {
     /// Takes the events of one span. An event that cannot be taken fences the stream.
     fn span(&mut self, position: u64, decided_at: Timestamp, span: &Span<'_>, events: &[EventView<'_>]);
 
@@ -32,7 +33,8 @@ impl<A: Aggregate> Fold<A> {
     pub(crate) fn new(registry: Arc<Registry<A>>, id: &str, number: u32) -> Self {
         let mut inner = Inner::default();
         inner.number = Some(number);
-        Self { registry, state: A::State::default(), inner, name: Registry::<A>::name(id) }
+        let pool = registry.interner.again();
+        Self { registry, state: A::State::default(), inner, name: Registry::<A>::name(id), pool }
     }
 
     /// Why the events so far could not all be taken.
@@ -52,12 +54,12 @@ impl<A: Aggregate> Fold<A> {
         if event.kind == EventKind::Rejection {
             return Ok(());
         }
-        let registry = &self.registry;
+        let pool = &mut self.pool;
         let state = &mut self.state;
         // All of this is foreign code, the decoding too.
         catch_unwind(AssertUnwindSafe(|| {
             let decoded: A::Event = decode(event.payload)?;
-            let event = A::intern(decoded, &mut registry.interner.lock());
+            let event = A::intern(decoded, pool);
             A::apply(state, &event);
             Ok(())
         }))
@@ -85,7 +87,7 @@ impl<A: Aggregate> AnyFold for Fold<A> {
     }
 
     fn finish(self: Box<Self>) -> Result<Option<(StreamName, Fence)>, Error> {
-        let Self { registry, state, mut inner, name } = *self;
+        let Self { registry, state, mut inner, name, pool: _ } = *self;
         inner.state = StateArc::new(state);
         let fenced = inner.fence.clone().map(|fence| (name.clone(), fence));
         registry.insert(Stream::new(name, inner))?;

@@ -1,6 +1,7 @@
 //! One stream: the mutex, and what it guards. Held for about 100 ns, never across user code but
 //! `apply`.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,6 +116,8 @@ pub(crate) struct Proposal<'a, A: Aggregate> {
 struct After<'a, A: Aggregate> {
     /// May be the last holder of a user's value.
     replaced: &'a mut Option<StateArc<A::State>>,
+    /// What `apply` panicked with: dropping it is foreign code too.
+    panic: &'a mut Option<Box<dyn Any + Send>>,
     wakes: &'a mut Wakes,
 }
 
@@ -237,12 +240,12 @@ impl<'s, A: Aggregate> Running<'s, A> {
     pub(crate) fn commit(mut self, log: &Log, proposal: &Proposal<'_, A>) -> Result<Commit, Error> {
         let stream = self.stream;
         let mut wakes = Wakes::default();
-        let mut replaced = None;
+        let (mut replaced, mut panic) = (None, None);
         let result = {
             let mut inner = stream.inner.lock();
             let result = match stream.check(&inner, log) {
                 Ok(()) => {
-                    let mut after = After { replaced: &mut replaced, wakes: &mut wakes };
+                    let mut after = After { replaced: &mut replaced, panic: &mut panic, wakes: &mut wakes };
                     self.commit_locked(&mut inner, log, proposal, &mut after)
                 }
                 Err(error) => Err(error),
@@ -251,7 +254,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
             result
         };
         wakes.fire();
-        drop(replaced);
+        drop((replaced, panic));
         result
     }
 
@@ -264,14 +267,16 @@ impl<'s, A: Aggregate> Running<'s, A> {
     ) -> Result<Commit, Error> {
         let Proposal { scope, events, touched, decided_at, draft, bytes, nudge } = *proposal;
         let Some(since) = self.since else {
-            return Err(log.broken(format!("{}: a commit without a snapshot", self.stream.name)));
+            let rule = format!("{}: a commit without a snapshot", self.stream.name);
+            return Err(log.broken_under_mutex(rule, after.wakes));
         };
         if self.ticket.is_none() && inner.locks.blocks(scope) {
             return Ok(Commit::Locked);
         }
         if inner.stamps.changed_since(since, scope) {
             if self.ticket.is_some() {
-                return Err(log.broken(format!("{}: a locked part changed", self.stream.name)));
+                let rule = format!("{}: a locked part changed", self.stream.name);
+                return Err(log.broken_under_mutex(rule, after.wakes));
             }
             return Ok(Commit::Conflict);
         }
@@ -288,7 +293,9 @@ impl<'s, A: Aggregate> Running<'s, A> {
             }));
             if let Err(panic) = applied {
                 inner.fence = Some(Fence::Rebuilding);
-                return Ok(Commit::Panicked(panic_message(&*panic)));
+                let message = panic_message(&*panic);
+                *after.panic = Some(panic);
+                return Ok(Commit::Panicked(message));
             }
         }
         let count = events.len().max(1) as u32;

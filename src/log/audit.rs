@@ -11,13 +11,14 @@ use super::row::RowView;
 #[derive(Debug)]
 pub(crate) struct Auditor {
     next_position: u64,
+    events: u64,
     /// The last version of each stream, by number.
     versions: Vec<u64>,
 }
 
 impl Default for Auditor {
     fn default() -> Self {
-        Self { next_position: 1, versions: Vec::new() }
+        Self { next_position: 1, events: 0, versions: Vec::new() }
     }
 }
 
@@ -34,6 +35,10 @@ impl From<Malformed> for Gap {
 impl Auditor {
     pub(crate) fn next_position(&self) -> u64 {
         self.next_position
+    }
+
+    pub(crate) fn events(&self) -> u64 {
+        self.events
     }
 
     pub(crate) fn streams(&self) -> u32 {
@@ -68,6 +73,7 @@ impl Auditor {
                 )));
             }
             *version += u64::from(span.events);
+            self.events += u64::from(span.events);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod audit;
 mod bytes;
 mod codec;
 mod draft;
+mod durable;
 mod entry;
 mod failure;
 #[cfg(all(test, shuttle))]
@@ -14,6 +15,7 @@ mod queue;
 mod recovery;
 mod room;
 mod row;
+mod stop;
 mod storage;
 mod store;
 
@@ -24,6 +26,6 @@ pub(crate) use entry::{Entry, EntryView, EventKind, EventView, Span, StreamRef};
 pub(crate) use memory_store::MemoryStore;
 pub(crate) use queue::Log;
 pub(crate) use recovery::Opening;
-pub(crate) use row::RowView;
+pub(crate) use row::{At, RowView, VerifiedRow};
 pub(crate) use storage::Source;
 pub(crate) use store::{RedbStore, Store};

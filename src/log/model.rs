@@ -7,10 +7,10 @@ use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use shuttle::thread::{JoinHandle, spawn};
+use shuttle::thread::{JoinHandle, spawn, yield_now};
 
 use super::memory_store::MemoryStore;
-use super::{Draft, Entry, EntryView, EventKind, Log, Opening, StreamRef, decode};
+use super::{At, Draft, Entry, EntryView, EventKind, Log, Opening, StreamRef, decode};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -90,15 +90,14 @@ impl Desk {
             answers.iter().map(|answer| (answer.position, (answer.client, answer.version))).collect();
         let mut opening = Opening::new(Box::new(self.store.reopened()));
         let mut next = 1;
-        let mut visit = |position: u64, entry: &EntryView<'_>| {
-            assert_eq!(position, next);
+        let mut visit = |at: At, entry: &EntryView<'_>| {
+            assert_eq!(at.position, next);
             next += 1;
-            let event = entry.events().next().unwrap()?;
+            let event = entry.events().next().unwrap().unwrap();
             let stored: (u64, u64) = decode(event.payload).unwrap();
-            assert_eq!(Some(&stored), by_position.get(&position));
-            Ok(())
+            assert_eq!(Some(&stored), by_position.get(&at.position));
         };
-        while opening.next_row(&mut visit).unwrap() {}
+        while opening.next_row(&mut visit).unwrap().is_some() {}
         assert_eq!(next, self.store.end() + 1);
     }
 
@@ -281,6 +280,28 @@ fn room_is_given_back_and_passed_on() {
                     Ok(_) => {}
                     Err(Error::Busy { .. }) => assert!(leaves, "somebody patient was sent away"),
                     Err(error) => panic!("{error}"),
+                }
+            })
+        });
+        desk.serve(writer, clients.collect());
+        desk.check_all_stored();
+    });
+}
+
+/// Nobody is left behind by a caller who gives up: its own entry, and those before it, get to the disk
+/// without anybody's help.
+#[test]
+fn what_a_caller_gives_up_on_is_written_all_the_same() {
+    explore(|| {
+        let (desk, writer) = Desk::open(MemoryStore::default(), 10);
+        let clients = (0..3).map(|name| {
+            let mut client = desk.client(name);
+            spawn(move || {
+                for _ in 0..=pick(1) {
+                    let position = client.put(Manners { task: chance(), deadline: true }).unwrap();
+                    while client.desk.log.durable() < position {
+                        yield_now();
+                    }
                 }
             })
         });

@@ -6,7 +6,6 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 
 use crossbeam::utils::CachePadded;
 
@@ -19,7 +18,7 @@ use super::store::Store;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Cause, Error};
 use crate::limits::Limits;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Patience, Waiter, Wakes};
+use crate::sync::{AtomicBool, AtomicU64, Line, Mutex, Patience, Waiter};
 
 /// Decides positions, and when they are durable.
 pub(crate) struct Log {
@@ -27,10 +26,10 @@ pub(crate) struct Log {
     /// The last durable position. Everything at or below it is on disk, in order.
     durable: CachePadded<AtomicU64>,
     /// No more decisions, and no more reads: the log failed or was closed.
-    stopped: AtomicBool,
+    pub(super) stopped: AtomicBool,
     pub(super) room: Room,
-    failure: OnceLock<Failure>,
-    store: Box<dyn Store>,
+    pub(super) failure: OnceLock<Failure>,
+    pub(super) store: Box<dyn Store>,
     /// What only the committer of the moment uses.
     committer: Mutex<Committer>,
     clock: Arc<dyn Clock>,
@@ -39,18 +38,18 @@ pub(crate) struct Log {
 
 pub(super) struct Queue {
     pub(super) state: State,
-    next_position: u64,
+    pub(super) next_position: u64,
     next_stream: u32,
     /// Full batches, the oldest first.
-    sealed: VecDeque<Batch>,
+    pub(super) sealed: VecDeque<Batch>,
     /// Takes entries.
-    open: Batch,
+    pub(super) open: Batch,
     /// The batch that is being committed, while one is.
-    committing: Option<Committing>,
+    pub(super) committing: Option<Committing>,
     /// The writer thread, while it has nothing to do.
-    writer: Option<Arc<Waiter>>,
+    pub(super) writer: Option<Arc<Waiter>>,
     /// Who waits for room in the queue.
-    pub(super) room_line: Vec<Arc<Waiter>>,
+    pub(super) room_line: Line,
     /// An emptied buffer to use again.
     spare: Vec<u8>,
 }
@@ -62,9 +61,9 @@ pub(super) enum State {
     Failed,
 }
 
-struct Committing {
-    positions: Range<u64>,
-    line: Vec<Arc<Waiter>>,
+pub(super) struct Committing {
+    pub(super) positions: Range<u64>,
+    pub(super) line: Line,
 }
 
 struct Committer {
@@ -73,12 +72,12 @@ struct Committer {
 }
 
 /// Entries that will be committed together.
-struct Batch {
+pub(super) struct Batch {
     /// A row: room for its header, then entries.
     row: Vec<u8>,
     first: u64,
     entries: u32,
-    line: Vec<Arc<Waiter>>,
+    pub(super) line: Line,
 }
 
 /// What the log made of an entry.
@@ -93,25 +92,30 @@ impl Batch {
     fn new(first: u64, mut row: Vec<u8>) -> Self {
         row.clear();
         row.resize(HEADER, 0);
-        Self { row, first, entries: 0, line: Vec::new() }
+        Self { row, first, entries: 0, line: Line::default() }
     }
 
     fn is_empty(&self) -> bool {
         self.entries == 0
     }
 
-    fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.first + u64::from(self.entries)
     }
 }
 
 impl Queue {
-    fn is_drained(&self) -> bool {
+    pub(super) fn is_drained(&self) -> bool {
         self.open.is_empty() && self.sealed.is_empty() && self.committing.is_none()
     }
 
+    /// The position after the last entry of the oldest batch that nobody commits yet.
+    pub(super) fn oldest_end(&self) -> u64 {
+        self.sealed.front().unwrap_or(&self.open).end()
+    }
+
     /// The oldest batch, whose committer the caller becomes.
-    fn take_batch(&mut self) -> Option<Batch> {
+    pub(super) fn take_batch(&mut self) -> Option<Batch> {
         if self.state == State::Failed || self.committing.is_some() {
             return None;
         }
@@ -130,7 +134,7 @@ impl Queue {
         std::mem::replace(&mut self.open, Batch::new(self.next_position, row))
     }
 
-    fn line_of(&mut self, position: u64) -> Option<&mut Vec<Arc<Waiter>>> {
+    pub(super) fn line_of(&mut self, position: u64) -> Option<&mut Line> {
         if position >= self.open.first {
             return Some(&mut self.open.line);
         }
@@ -161,7 +165,7 @@ impl Log {
                 open: Batch::new(next, Vec::new()),
                 committing: None,
                 writer: None,
-                room_line: Vec::new(),
+                room_line: Line::default(),
                 spare: Vec::new(),
             }),
             durable: CachePadded::new(AtomicU64::new(next - 1)),
@@ -229,90 +233,12 @@ impl Log {
         Ok(Appended { position, stream, writer })
     }
 
-    /// Waits until everything up to `position` is on disk. A thread that finds nobody committing
-    /// commits in place, which saves two thread switches.
-    pub(crate) async fn wait_durable(&self, position: u64, patience: &mut Patience<'_>) -> Result<(), Error> {
-        loop {
-            if self.durable() >= position {
-                return Ok(());
-            }
-            let waiter = {
-                let mut queue = self.queue.lock();
-                if let Some(verdict) = self.verdict(&queue, position) {
-                    return verdict;
-                }
-                if patience.is_thread()
-                    && let Some(batch) = queue.take_batch()
-                {
-                    drop(queue);
-                    self.commit(batch);
-                    continue;
-                }
-                match queue.line_of(position) {
-                    Some(line) => {
-                        let waiter = Waiter::new();
-                        line.push(Arc::clone(&waiter));
-                        waiter
-                    }
-                    None => return Err(Error::Closed),
-                }
-            };
-            if !waiter.wait(patience).await {
-                return Err(Error::NotYetDurable { position });
-            }
-        }
-    }
-
-    /// A task's look at whether `position` is durable; keeps its place in line in `place`.
-    pub(crate) fn poll_durable(
-        &self,
-        position: u64,
-        place: &mut Option<Arc<Waiter>>,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), Error>> {
-        loop {
-            if self.durable() >= position {
-                return Poll::Ready(Ok(()));
-            }
-            if place.is_none() {
-                let mut queue = self.queue.lock();
-                if let Some(verdict) = self.verdict(&queue, position) {
-                    return Poll::Ready(verdict);
-                }
-                let waiter = Waiter::new();
-                match queue.line_of(position) {
-                    Some(line) => line.push(Arc::clone(&waiter)),
-                    None => return Poll::Ready(Err(Error::Closed)),
-                }
-                *place = Some(waiter);
-            }
-            match place.as_ref().map(|waiter| waiter.poll_signal(cx)) {
-                Some(Poll::Pending) => return Poll::Pending,
-                _ => *place = None,
-            }
-        }
-    }
-
-    /// What is already known of a position, looked at under the queue's mutex.
-    fn verdict(&self, queue: &Queue, position: u64) -> Option<Result<(), Error>> {
-        if self.durable() >= position {
-            return Some(Ok(()));
-        }
-        if position >= queue.next_position {
-            return Some(Err(Error::UnknownPosition { position, last: queue.next_position - 1 }));
-        }
-        match (queue.state, self.failure.get()) {
-            (State::Failed, Some(failure)) => Some(Err(failure.verdict(position))),
-            _ => None,
-        }
-    }
-
     /// Makes a batch durable and tells who waits. The caller got the batch from `take_batch`, which
     /// makes it the only committer.
-    fn commit(&self, mut batch: Batch) {
+    pub(super) fn commit(&self, mut batch: Batch) {
         let written = self.write(&mut batch);
         let mut queue = self.queue.lock();
-        let line = queue.committing.take().map(|committing| committing.line).unwrap_or_default();
+        let mut line = queue.committing.take().map(|committing| committing.line).unwrap_or_default();
         if let Err(kind) = written {
             // A batch that the audit refused never reached the storage.
             let unknown = match &kind {
@@ -321,8 +247,8 @@ impl Log {
             };
             let wakes = self.latch(&mut queue, Failure { unknown, kind });
             drop(queue);
-            Wakes::from(line).fire();
-            Wakes::from(wakes).fire();
+            line.leave().fire();
+            wakes.fire();
             return;
         }
         self.durable.store(batch.end() - 1, Ordering::Release);
@@ -330,7 +256,7 @@ impl Log {
         if queue.spare.capacity() < batch.row.capacity() {
             queue.spare = std::mem::take(&mut batch.row);
         }
-        let room_line = std::mem::take(&mut queue.room_line);
+        let room_line = queue.room_line.leave();
         // More has queued, or the last entry before a close is done: the writer has work.
         let writer =
             if queue.is_drained() && queue.state != State::Closing { None } else { queue.writer.take() };
@@ -338,8 +264,8 @@ impl Log {
         if let Some(writer) = writer {
             writer.signal();
         }
-        Wakes::from(line).fire();
-        Wakes::from(room_line).fire();
+        line.leave().fire();
+        room_line.fire();
     }
 
     fn write(&self, batch: &mut Batch) -> Result<(), FailureKind> {
@@ -354,48 +280,6 @@ impl Log {
         let audited = committer.auditor.row(&row);
         audited.map_err(|Gap(rule)| FailureKind::Broken(rule.into()))?;
         self.store.append(batch.first, &batch.row).map_err(FailureKind::Storage)
-    }
-
-    /// Stops the log for good. The latch is set before anyone wakes; who waits is returned.
-    fn latch(&self, queue: &mut Queue, failure: Failure) -> Vec<Arc<Waiter>> {
-        self.store.shut();
-        let _ = self.failure.set(failure);
-        queue.state = State::Failed;
-        self.stopped.store(true, Ordering::Release);
-        let mut everyone = std::mem::take(&mut queue.room_line);
-        everyone.extend(queue.writer.take());
-        everyone.append(&mut queue.open.line);
-        for batch in &mut queue.sealed {
-            everyone.append(&mut batch.line);
-        }
-        everyone
-    }
-
-    /// A storage that fails to read has failed: nothing is written to it any more either.
-    fn read_failed(&self, error: Error) -> Error {
-        match error {
-            Error::Storage { cause } | Error::Corrupt { cause } => {
-                self.stop(FailureKind::Storage(cause));
-                self.stop_reason()
-            }
-            other => other,
-        }
-    }
-
-    /// Stops the engine because a rule that it promises to keep was found broken.
-    pub(crate) fn broken(&self, invariant: String) -> Error {
-        self.stop(FailureKind::Broken(invariant.into()));
-        self.stop_reason()
-    }
-
-    fn stop(&self, kind: FailureKind) {
-        let everyone = {
-            let mut queue = self.queue.lock();
-            // The storage is shut under whatever is being committed.
-            let unknown = queue.committing.as_ref().map_or(0..0, |now| now.positions.clone());
-            self.latch(&mut queue, Failure { unknown, kind })
-        };
-        Wakes::from(everyone).fire();
     }
 
     /// Commits batches until the log is closed and drained, or has failed: the writer thread.
@@ -416,31 +300,6 @@ impl Log {
             queue.writer = Some(Arc::clone(&waiter));
             drop(queue);
             crate::sync::run_blocking(waiter.wait(&mut idle));
-        }
-    }
-
-    /// Takes no more entries; what was taken is still made durable by the writer.
-    pub(crate) fn close(&self) {
-        let mut wakes = {
-            let mut queue = self.queue.lock();
-            if queue.state != State::Running {
-                return;
-            }
-            queue.state = State::Closing;
-            self.stopped.store(true, Ordering::Release);
-            let mut wakes = std::mem::take(&mut queue.room_line);
-            wakes.extend(queue.writer.take());
-            wakes
-        };
-        Wakes::from(std::mem::take(&mut wakes)).fire();
-    }
-
-    /// Gives up the storage, after the writer has ended.
-    pub(crate) fn release(&self) -> Result<(), Error> {
-        let closed = self.store.close();
-        match self.failure.get() {
-            Some(failure) => Err(failure.latched()),
-            None => closed.map_err(|cause| Error::Storage { cause }),
         }
     }
 

@@ -1,13 +1,12 @@
 //! Room in the write queue: looked at before a commit, so that the append itself cannot fail.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam::utils::CachePadded;
 
 use super::queue::{Log, State};
 use crate::error::Error;
-use crate::sync::{AtomicUsize, Patience, Waiter};
+use crate::sync::{AtomicUsize, Patience};
 
 /// Bytes that wait for the disk. Changed under the queue's mutex only; read without it.
 #[derive(Default)]
@@ -46,8 +45,7 @@ impl Log {
             if patience.is_over() {
                 return Err(Error::Busy { waited: patience.waited() });
             }
-            let waiter = Waiter::new();
-            {
+            let waiter = {
                 let mut queue = self.queue.lock();
                 if queue.state != State::Running {
                     drop(queue);
@@ -57,10 +55,9 @@ impl Log {
                 if self.has_room(bytes)? {
                     return Ok(());
                 }
-                queue.room_line.push(Arc::clone(&waiter));
-            }
-            let place = RoomPlace { log: self, waiter };
-            if !place.waiter.wait(patience).await {
+                queue.room_line.enter()
+            };
+            if !waiter.wait(patience).await {
                 self.check_running()?;
                 return Err(Error::Busy { waited: patience.waited() });
             }
@@ -73,17 +70,5 @@ impl Log {
     pub(crate) fn room_in_use(&self) -> (usize, usize) {
         let line = self.queue.lock().room_line.len();
         (self.room.used(), line)
-    }
-}
-
-/// A place in the line for room, given up when the wait ends or its future is dropped.
-struct RoomPlace<'l> {
-    log: &'l Log,
-    waiter: Arc<Waiter>,
-}
-
-impl Drop for RoomPlace<'_> {
-    fn drop(&mut self) {
-        self.log.queue.lock().room_line.retain(|other| !Arc::ptr_eq(other, &self.waiter));
     }
 }

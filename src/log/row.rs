@@ -13,6 +13,7 @@ pub(crate) const HEADER: usize = 40;
 const MAGIC: [u8; 4] = *b"bxof";
 const FORMAT: u16 = 1;
 const CHECKED: usize = 32;
+const CUT_SHORT: Malformed = Malformed("a batch cut short");
 
 /// Fills in the header of `row`, whose first [`HEADER`] bytes were left for it.
 pub(crate) fn seal(row: &mut [u8], first: u64, entries: u32, committed_at: Timestamp) {
@@ -45,7 +46,7 @@ pub(crate) struct RowView<'a> {
 
 impl<'a> RowView<'a> {
     pub(crate) fn open(row: &'a [u8]) -> Result<Self, Malformed> {
-        let (header, body) = row.split_first_chunk::<HEADER>().ok_or(Malformed("a batch cut short"))?;
+        let (header, body) = row.split_first_chunk::<HEADER>().ok_or(CUT_SHORT)?;
         let mut fields = Cursor(header);
         if fields.array()? != MAGIC {
             return Err(Malformed("a batch without its mark"));
@@ -81,11 +82,43 @@ impl<'a> RowView<'a> {
         &self,
         mut visit: impl FnMut(u64, &EntryView<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.for_each_at(|at, entry| visit(at.position, entry))
+    }
+
+    /// As [`for_each`](Self::for_each), with where each entry lies.
+    pub(super) fn for_each_at<E: From<Malformed>>(
+        &self,
+        mut visit: impl FnMut(At, &EntryView<'a>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut body = Cursor(self.body);
         for position in self.first..self.end() {
-            visit(position, &EntryView::read(&mut body)?)?;
+            let offset = self.body.len() - body.0.len();
+            visit(At { position, offset }, &EntryView::read(&mut body)?)?;
         }
         if body.is_empty() { Ok(()) } else { Err(Malformed("bytes after the last entry").into()) }
+    }
+}
+
+/// Where an entry lies in its row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) position: u64,
+    offset: usize,
+}
+
+/// A row that was verified once and is looked at by several.
+pub(crate) struct VerifiedRow(Vec<u8>);
+
+impl VerifiedRow {
+    /// A row that [`RowView::open`] has accepted.
+    pub(super) fn new(row: Vec<u8>) -> Self {
+        Self(row)
+    }
+
+    /// One entry of it.
+    pub(crate) fn entry(&self, at: At) -> Result<EntryView<'_>, Malformed> {
+        let entry = self.0.get(HEADER + at.offset..).ok_or(CUT_SHORT)?;
+        EntryView::read(&mut Cursor(entry))
     }
 }
 

@@ -80,10 +80,11 @@ fn prepare(database: &Database) -> Result<(), Error> {
             let found = format
                 .map(u32::from_le_bytes)
                 .ok_or_else(|| Error::Corrupt { cause: "the format number is missing".into() })?;
-            return if found == FORMAT {
-                Ok(())
-            } else {
-                Err(Error::NewerFormat { found, supported: FORMAT })
+            return match found {
+                FORMAT => Ok(()),
+                // There never was one.
+                0 => Err(Error::Corrupt { cause: "the format number is 0".into() }),
+                found => Err(Error::NewerFormat { found, supported: FORMAT }),
             };
         }
         Err(TableError::TableDoesNotExist(_)) => {}
@@ -115,6 +116,11 @@ fn opening(error: DatabaseError) -> Error {
             if error.kind() == std::io::ErrorKind::InvalidData =>
         {
             Error::NotALog { cause: error.to_string().into() }
+        }
+        DatabaseError::Storage(StorageError::Io(error))
+            if error.kind() == std::io::ErrorKind::UnexpectedEof =>
+        {
+            Error::Corrupt { cause: "it is cut short".into() }
         }
         DatabaseError::Storage(StorageError::Corrupted(cause)) => Error::Corrupt { cause: cause.into() },
         DatabaseError::RepairAborted => Error::Corrupt { cause: "not repairable".into() },
@@ -189,5 +195,49 @@ impl Store for RedbStore {
     fn close(&self) -> Result<(), Cause> {
         let Some(database) = self.database.write().take() else { return Ok(()) };
         guarded(|| database.close())?.map_err(|error| error.to_string().into())
+    }
+}
+
+#[cfg(all(test, feature = "testing", not(shuttle)))]
+mod tests {
+    use super::*;
+    use crate::testing::{Failure, FaultyStorage, When};
+
+    fn opened(storage: &FaultyStorage) -> RedbStore {
+        RedbStore::open(Source::Custom(Box::new(storage.clone())), 1 << 20).unwrap()
+    }
+
+    /// redb latches by itself after most failures. After this one it does not: nothing failed.
+    #[test]
+    fn once_shut_nothing_is_written_not_even_by_close_or_drop() {
+        for close in [true, false] {
+            let storage = FaultyStorage::new(1);
+            let store = opened(&storage);
+            store.append(1, b"one").unwrap();
+            store.shut();
+            let (before, bytes) = (storage.calls().changes(), storage.bytes());
+            assert!(store.append(2, b"two").is_err());
+            if close {
+                let _ = store.close();
+            }
+            drop(store);
+            assert_eq!(storage.calls().changes(), before, "it reached the storage");
+            assert_eq!(storage.bytes(), bytes);
+            assert_eq!(opened(&storage).row_of(9).unwrap(), Some(1));
+        }
+    }
+
+    #[test]
+    fn an_append_that_failed_is_not_tried_again() {
+        for failure in [Failure::Io, Failure::NoSpace, Failure::LostSync] {
+            let storage = FaultyStorage::new(2);
+            let store = opened(&storage);
+            store.append(1, b"one").unwrap();
+            storage.fail(When::Sync(1), failure);
+            assert!(store.append(2, b"two").is_err(), "{failure:?}");
+            let before = storage.calls().changes();
+            assert!(store.append(2, b"two").is_err(), "{failure:?}: tried again");
+            assert_eq!(storage.calls().changes(), before, "{failure:?}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The only door to mutexes, atomics, threads and waiting: the real ones, or a model checker's.
 
+mod line;
 #[cfg(all(test, shuttle))]
 mod model;
 mod timer;
@@ -7,7 +8,12 @@ mod wait;
 
 #[cfg(all(test, shuttle))]
 pub(crate) use imp::restart_time;
-pub(crate) use imp::{AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, Thread, current, spawn};
+pub(crate) use imp::{
+    AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, Thread, current, parallelism, spawn,
+};
+pub(crate) use line::Line;
+/// Not the model checker's: see [`parallelism`].
+pub(crate) use std::thread::scope;
 pub(crate) use timer::Timer;
 pub(crate) use wait::{Patience, Waiter, Wakes, run_blocking};
 
@@ -21,6 +27,11 @@ mod imp {
 
     pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name(name.into()).spawn(body)
+    }
+
+    /// How many threads can run at once, as far as the system says.
+    pub(crate) fn parallelism() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
     }
 
     pub(crate) fn is_past(deadline: Instant) -> bool {
@@ -80,6 +91,11 @@ mod imp {
 
     /// A deadline is a branch that the checker may take at any look. What is past stays past, and so
     /// does all before it.
+    /// What is spread over threads for speed alone is not what the model checker is for.
+    pub(crate) fn parallelism() -> usize {
+        1
+    }
+
     pub(crate) fn is_past(deadline: Instant) -> bool {
         if PASSED.get().is_some_and(|passed| deadline <= passed) {
             return true;

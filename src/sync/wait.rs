@@ -35,6 +35,11 @@ impl Waiter {
         before.wake();
     }
 
+    #[cfg(all(test, not(shuttle)))]
+    pub(super) fn is_signaled(&self) -> bool {
+        matches!(*self.0.lock(), State::Signaled)
+    }
+
     /// Makes whoever waits look again, without ending the wait.
     pub(super) fn poke(&self) {
         let before = {
@@ -138,6 +143,10 @@ pub(crate) struct Wakes(SmallVec<[Arc<Waiter>; 2]>);
 impl Wakes {
     pub(crate) fn push(&mut self, waiter: Arc<Waiter>) {
         self.0.push(waiter);
+    }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
     }
 
     pub(crate) fn fire(self) {

@@ -19,7 +19,7 @@ use crate::aggregate::{Aggregate, Context, Events};
 use crate::clock::{ManualClock, Timestamp};
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::log::{EventKind, MemoryStore, Opening, decode};
+use crate::log::{At, EntryView, EventKind, MemoryStore, Opening, decode};
 use crate::model::{pick, run_or_drop, run_task};
 use crate::scope::{Part, Scope};
 
@@ -373,7 +373,7 @@ impl Trial {
     /// Shows each stored entry.
     fn read(&self, mut visit: impl FnMut(u64, &[Result<Fact, No>])) {
         let mut opening = Opening::new(Box::new(self.store.clone()));
-        let mut show = |position: u64, entry: &crate::log::EntryView<'_>| {
+        let mut show = |at: At, entry: &EntryView<'_>| {
             let facts = entry.events().map(|event| {
                 let event = event.unwrap();
                 match event.kind {
@@ -381,10 +381,9 @@ impl Trial {
                     EventKind::Rejection => Err(decode(event.payload).unwrap()),
                 }
             });
-            visit(position, &facts.collect::<Vec<_>>());
-            Ok(())
+            visit(at.position, &facts.collect::<Vec<_>>());
         };
-        while opening.next_row(&mut show).unwrap() {}
+        while opening.next_row(&mut show).unwrap().is_some() {}
     }
 
     /// The log in the order of positions keeps every rule and gives every answer that was heard. Returns

@@ -1,0 +1,203 @@
+//! Replays the log on several threads, each the streams of its own.
+
+use std::any::TypeId;
+use std::collections::{BTreeMap, HashMap};
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use crossbeam::channel::bounded;
+use smallvec::SmallVec;
+use smol_str::SmolStr;
+
+use super::builder::Recovery;
+use super::registry::AnyRegistry;
+use super::replay::AnyFold;
+use crate::error::Error;
+use crate::log::{At, EntryView, EventView, Opening, Span, VerifiedRow};
+use crate::sync::{parallelism, scope};
+
+type Types<'r> = HashMap<&'static str, &'r Arc<dyn AnyRegistry>>;
+
+/// More threads than this only wait for the one that reads and verifies.
+const MOST_THREADS: usize = 8;
+/// Rows that were read and wait for a thread: enough that nobody idles, few enough to bound memory.
+const ROWS_AHEAD: usize = 2;
+
+/// Reads the log to its end and fills the registries. `report` is told, row by row, how many entries and
+/// events were read.
+pub(super) fn replay_all(
+    opening: &mut Opening,
+    registries: &HashMap<TypeId, Arc<dyn AnyRegistry>>,
+    report: &mut dyn FnMut(u64, u64),
+) -> Result<Recovery, Error> {
+    let mut types = Types::new();
+    for registry in registries.values() {
+        let aggregate = registry.type_name();
+        if types.insert(aggregate, registry).is_some() {
+            return Err(Error::RegisteredTwice { aggregate });
+        }
+    }
+    let threads = parallelism().min(MOST_THREADS);
+    let mut shares: Vec<Share<'_>> = (0..threads).map(|index| Share::new(index, threads, &types)).collect();
+    // A log of a few rows is not worth a thread.
+    let mut next = read(opening, threads, report)?;
+    for _ in 0..ROWS_AHEAD {
+        let Some(work) = next else { break };
+        for (share, work) in shares.iter_mut().zip(work) {
+            share.take(&work)?;
+        }
+        next = read(opening, threads, report)?;
+    }
+    if let Some(next) = next {
+        shares = on_threads(shares, opening, next, report)?;
+    }
+    let (entries, events) = opening.read_so_far();
+    finish(shares, Recovery { entries, events, ..Recovery::default() })
+}
+
+/// What one share has to do for one row.
+struct Work {
+    row: Arc<VerifiedRow>,
+    /// The entries that concern its streams.
+    entries: Vec<At>,
+}
+
+/// Reads a row and sorts its entries by share; none at the end of the log.
+fn read(
+    opening: &mut Opening,
+    shares: usize,
+    report: &mut dyn FnMut(u64, u64),
+) -> Result<Option<Vec<Work>>, Error> {
+    let mut sorted: Vec<Vec<At>> = vec![Vec::new(); shares];
+    let row = opening.next_row(|at, entry| {
+        for span in &entry.spans {
+            let Some(entries) = sorted.get_mut(span.stream as usize % shares) else { continue };
+            if entries.last() != Some(&at) {
+                entries.push(at);
+            }
+        }
+    })?;
+    let Some(row) = row else { return Ok(None) };
+    let (entries, events) = opening.read_so_far();
+    report(entries, events);
+    let row = Arc::new(row);
+    Ok(Some(sorted.into_iter().map(|entries| Work { row: Arc::clone(&row), entries }).collect()))
+}
+
+fn on_threads<'r>(
+    shares: Vec<Share<'r>>,
+    opening: &mut Opening,
+    first: Vec<Work>,
+    report: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<Share<'r>>, Error> {
+    scope(|scope| {
+        let mut crew = Vec::new();
+        let mut lines = Vec::new();
+        for mut share in shares {
+            let (line, works) = bounded::<Work>(ROWS_AHEAD);
+            lines.push(line);
+            crew.push(
+                scope.spawn(move || works.iter().try_for_each(|work| share.take(&work)).map(|()| share)),
+            );
+        }
+        let (mut next, mut ended) = (Some(first), Ok(()));
+        while let Some(works) = next.take() {
+            // Whoever is not there any more has failed, and says below why.
+            if lines.iter().zip(works).any(|(line, work)| line.send(work).is_err()) {
+                break;
+            }
+            match read(opening, lines.len(), report) {
+                Ok(more) => next = more,
+                Err(error) => ended = Err(error),
+            }
+        }
+        drop(lines);
+        let shares: Result<Vec<_>, _> = crew
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect();
+        ended.and(shares)
+    })
+}
+
+fn finish(shares: Vec<Share<'_>>, mut recovery: Recovery) -> Result<Recovery, Error> {
+    let mut folds = Vec::new();
+    for share in shares {
+        recovery.streams += share.streams;
+        for (aggregate, streams) in share.unregistered {
+            *recovery.unregistered.entry(aggregate).or_default() += streams;
+        }
+        folds.push(share.folds.into_iter());
+    }
+    // In the order of their numbers, whoever folded them.
+    loop {
+        let mut any = false;
+        for share in &mut folds {
+            let Some(fold) = share.next() else { continue };
+            any = true;
+            if let Some(fold) = fold {
+                recovery.fenced.extend(fold.finish()?);
+            }
+        }
+        if !any {
+            return Ok(recovery);
+        }
+    }
+}
+
+/// Every so-manieth stream, folded from its events.
+struct Share<'r> {
+    index: usize,
+    of: usize,
+    types: &'r Types<'r>,
+    /// By the stream's number divided by `of`; none for a type that nobody registered.
+    folds: Vec<Option<Box<dyn AnyFold>>>,
+    streams: u64,
+    unregistered: BTreeMap<SmolStr, u64>,
+}
+
+impl<'r> Share<'r> {
+    fn new(index: usize, of: usize, types: &'r Types<'r>) -> Self {
+        Self { index, of, types, folds: Vec::new(), streams: 0, unregistered: BTreeMap::new() }
+    }
+
+    fn take(&mut self, work: &Work) -> Result<(), Error> {
+        work.entries.iter().try_for_each(|at| self.take_entry(at.position, &work.row.entry(*at)?))
+    }
+
+    fn take_entry(&mut self, position: u64, entry: &EntryView<'_>) -> Result<(), Error> {
+        let mut events = entry.events();
+        let mut of_span = SmallVec::<[EventView<'_>; 4]>::new();
+        for span in &entry.spans {
+            of_span.clear();
+            for event in events.by_ref().take(span.events as usize) {
+                of_span.push(event?);
+            }
+            if !self.is_mine(span) {
+                continue;
+            }
+            if let Some((aggregate, id)) = span.defines {
+                let fold = self.define(aggregate, id, span.stream);
+                self.folds.push(fold);
+            }
+            // The audit has seen that the number is defined, and that numbers are given in order.
+            if let Some(Some(fold)) = self.folds.get_mut(span.stream as usize / self.of) {
+                fold.span(position, entry.decided_at, span, &of_span);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_mine(&self, span: &Span<'_>) -> bool {
+        span.stream as usize % self.of == self.index
+    }
+
+    fn define(&mut self, aggregate: &str, id: &str, number: u32) -> Option<Box<dyn AnyFold>> {
+        let Some(registry) = self.types.get(aggregate) else {
+            *self.unregistered.entry(SmolStr::new(aggregate)).or_default() += 1;
+            return None;
+        };
+        self.streams += 1;
+        Some(Arc::clone(registry).fold(id, number))
+    }
+}
