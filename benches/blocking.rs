@@ -13,7 +13,7 @@ use boxoffice::venue::VenueCommand;
 use boxoffice::{Concurrency, Options};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use redb::TableDefinition;
-use support::{SEATS, Sale, folder, order};
+use support::{SEATS, Sale, folder, in_turns, is_smoke, order};
 
 /// What one single-seat reservation takes in the log: a row header and an entry.
 const ROW_BYTES: usize = 72;
@@ -62,23 +62,77 @@ fn blocking(c: &mut Criterion) {
 
 type Group<'a> = criterion::BenchmarkGroup<'a, criterion::measurement::WallTime>;
 
-fn raw_redb(group: &mut Group<'_>) {
+/// What the engine adds to a commit: the same bytes, the same thread, the same disk, at the same time.
+fn in_turns_with_redb(_: &mut Criterion) {
+    let rounds = if is_smoke() { 3 } else { 2000 };
     let folder = folder();
-    let database = redb::Builder::new()
-        .set_cache_size(64 << 20)
-        .create(folder.path().join("raw.redb"))
-        .expect("a new database");
-    let mut next = 0u64;
-    group.bench_function("raw redb, two-phase commit of the same bytes", |b| {
-        b.iter(|| {
-            let mut transaction = database.begin_write().expect("a transaction");
-            transaction.set_two_phase_commit(true);
-            let row = [7u8; ROW_BYTES];
-            transaction.open_table(ROWS).expect("a table").insert(next, row.as_slice()).expect("inserted");
-            transaction.commit().expect("committed");
-            next += 1;
-        });
+    let path = folder.path().join("append");
+    let file = OpenOptions::new().create(true).truncate(true).write(true).open(path).expect("a new file");
+    let sales = [Concurrency::Pessimistic, Concurrency::Optimistic]
+        .map(|concurrency| Sale::new(1, SEATS, Options { concurrency, ..Options::default() }));
+    let reserve = |sale: &Sale, seat: usize| {
+        let command = VenueCommand::reserve(1, [&sale.labels[seat]]);
+        let began = Instant::now();
+        assert!(sale.venues.execute("show-0", &command).expect("durable").is_accepted());
+        began.elapsed()
+    };
+    let (mut raw, mut offset, mut seats) = (RawRedb::new(), 0, [0, 0]);
+    let [mut pessimistic, mut optimistic] = seats.each_mut().map(|seat| {
+        move || {
+            *seat += 1;
+            *seat - 1
+        }
     });
+    in_turns(
+        "blocking durable reserve, 1 thread",
+        rounds,
+        &mut [
+            ("raw redb, two-phase commit of the same bytes", Box::new(|| raw.commit())),
+            ("pessimistic", Box::new(|| reserve(&sales[0], pessimistic()))),
+            ("optimistic", Box::new(|| reserve(&sales[1], optimistic()))),
+            (
+                "append and fdatasync, growing file",
+                Box::new(|| {
+                    let began = Instant::now();
+                    file.write_all_at(&[7u8; ROW_BYTES], offset).expect("written");
+                    file.sync_data().expect("synced");
+                    offset += ROW_BYTES as u64;
+                    began.elapsed()
+                }),
+            ),
+        ],
+    );
+}
+
+struct RawRedb {
+    database: redb::Database,
+    next: u64,
+    _folder: tempfile::TempDir,
+}
+
+impl RawRedb {
+    fn new() -> Self {
+        let folder = folder();
+        let path = folder.path().join("raw.redb");
+        let database = redb::Builder::new().set_cache_size(64 << 20).create(path).expect("a new database");
+        Self { database, next: 0, _folder: folder }
+    }
+
+    fn commit(&mut self) -> Duration {
+        let began = Instant::now();
+        let mut transaction = self.database.begin_write().expect("a transaction");
+        transaction.set_two_phase_commit(true);
+        let row = [7u8; ROW_BYTES];
+        transaction.open_table(ROWS).expect("a table").insert(self.next, row.as_slice()).expect("inserted");
+        transaction.commit().expect("committed");
+        self.next += 1;
+        began.elapsed()
+    }
+}
+
+fn raw_redb(group: &mut Group<'_>) {
+    let mut raw = RawRedb::new();
+    group.bench_function("raw redb, two-phase commit of the same bytes", |b| b.iter(|| raw.commit()));
 }
 
 fn append(group: &mut Group<'_>, name: &str, preallocated: usize) {
@@ -101,5 +155,5 @@ fn append(group: &mut Group<'_>, name: &str, preallocated: usize) {
     });
 }
 
-criterion_group!(benches, blocking);
+criterion_group!(benches, in_turns_with_redb, blocking);
 criterion_main!(benches);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use boxoffice::venue::{Request, Venue, VenueCommand, VenueServices};
 use boxoffice::{Concurrency, Options};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use support::Sale;
+use support::{Sale, in_turns, is_smoke};
 
 const MODES: [Concurrency; 2] = [Concurrency::Pessimistic, Concurrency::Optimistic];
 
@@ -50,55 +50,55 @@ fn fight(sale: &Sale, left: &std::sync::atomic::AtomicI64, customer: u64) {
     }
 }
 
+const THREADS: usize = 16;
+const EACH: usize = 100;
+const WAIT: Duration = Duration::from_millis(1);
+
 /// Sixteen threads, one venue, a price that takes 1 ms, different seats, receipts collected at the end.
 /// "Only waiting" is the ceiling: the same threads, which wait as often and decide nothing.
-fn slow_decide(c: &mut Criterion) {
-    const THREADS: usize = 16;
-    const EACH: usize = 100;
-    const WAIT: Duration = Duration::from_millis(1);
-    let mut group = c.benchmark_group("slow decide, 16 threads, one venue");
-    group.throughput(Throughput::Elements((THREADS * EACH) as u64)).sample_size(10);
-    group.bench_function("only waiting", |b| {
-        b.iter(|| {
-            std::thread::scope(|scope| {
-                for _ in 0..THREADS {
-                    scope.spawn(|| (0..EACH).for_each(|_| std::thread::sleep(WAIT)));
-                }
-            });
-        });
+fn slow_decide(_: &mut Criterion) {
+    in_turns(
+        "slow decide, 16 threads of 100 decisions of 1 ms, one venue",
+        if is_smoke() { 1 } else { 15 },
+        &mut [
+            ("only waiting", Box::new(only_waiting)),
+            ("pessimistic", Box::new(|| slow_sale(Concurrency::Pessimistic))),
+            ("optimistic", Box::new(|| slow_sale(Concurrency::Optimistic))),
+        ],
+    );
+}
+
+fn only_waiting() -> Duration {
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| (0..EACH).for_each(|_| std::thread::sleep(WAIT)));
+        }
     });
-    for concurrency in MODES {
-        group.bench_function(format!("{concurrency:?}"), |b| {
-            b.iter_custom(|rounds| {
-                let mut spent = Duration::ZERO;
-                for _ in 0..rounds {
-                    let sale = Sale::new(1, THREADS * EACH, Options { concurrency, ..Options::default() });
-                    let slow = VenueServices::default().with_pricing(|_: &Request<'_, u64>| {
-                        std::thread::sleep(WAIT);
-                        5_000
-                    });
-                    let venues = sale.engine.handle::<Venue>(slow).expect("registered");
-                    let began = Instant::now();
-                    std::thread::scope(|scope| {
-                        for seats in sale.labels.chunks(EACH) {
-                            let (venues, id) = (&venues, &sale.ids[0]);
-                            scope.spawn(move || {
-                                let submit = |seat| venues.submit(id, &VenueCommand::reserve(1, [seat]));
-                                let receipts: Vec<_> = seats.iter().map(submit).collect();
-                                for receipt in receipts {
-                                    let outcome = receipt.expect("decided").wait().expect("durable");
-                                    assert!(outcome.is_accepted());
-                                }
-                            });
-                        }
-                    });
-                    spent += began.elapsed();
+    began.elapsed()
+}
+
+fn slow_sale(concurrency: Concurrency) -> Duration {
+    let sale = Sale::new(1, THREADS * EACH, Options { concurrency, ..Options::default() });
+    let slow = VenueServices::default().with_pricing(|_: &Request<'_, u64>| {
+        std::thread::sleep(WAIT);
+        5_000
+    });
+    let venues = sale.engine.handle::<Venue>(slow).expect("registered");
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for seats in sale.labels.chunks(EACH) {
+            let (venues, id) = (&venues, &sale.ids[0]);
+            scope.spawn(move || {
+                let submit = |seat| venues.submit(id, &VenueCommand::reserve(1, [seat]));
+                let receipts: Vec<_> = seats.iter().map(submit).collect();
+                for receipt in receipts {
+                    assert!(receipt.expect("decided").wait().expect("durable").is_accepted());
                 }
-                spent
             });
-        });
-    }
-    group.finish();
+        }
+    });
+    began.elapsed()
 }
 
 criterion_group!(benches, hot_seat, slow_decide);

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use boxoffice::layout::Layout;
 use boxoffice::venue::{Venue, VenueCommand, VenueServices};
@@ -62,6 +63,34 @@ impl Sale {
         }
         Self { engine, venues, ids, labels: labels(&layout), path, _folder: folder }
     }
+}
+
+/// A name, and what runs once and says how long it took.
+pub type Contender<'a> = (&'a str, Box<dyn FnMut() -> Duration + 'a>);
+
+/// Times these one after the other, `rounds` times, and prints the medians and their ratio to the first. A
+/// machine that slows down for a while slows all of them down: the ratios hold where the times do not.
+pub fn in_turns(title: &str, rounds: usize, contenders: &mut [Contender<'_>]) {
+    let mut times = vec![Vec::with_capacity(rounds); contenders.len()];
+    for _ in 0..rounds {
+        for ((_, run), times) in contenders.iter_mut().zip(&mut times) {
+            times.push(run());
+        }
+    }
+    println!("\n{title}, in turns, median of {rounds}");
+    let mut first = None;
+    for ((name, _), times) in contenders.iter().zip(&mut times) {
+        times.sort_unstable();
+        let median = times[rounds / 2];
+        let ratio = median.as_secs_f64() / first.get_or_insert(median).as_secs_f64();
+        println!("  {name:<44} {median:>12.1?}   x {ratio:.2}");
+    }
+    println!();
+}
+
+/// Whether this is only the run that shows that a bench works.
+pub fn is_smoke() -> bool {
+    std::env::args().any(|argument| argument == "--test")
 }
 
 /// Every seat of every show once, in a seeded random order, cut to `share` of them.
