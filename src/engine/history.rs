@@ -65,9 +65,10 @@ impl<A: Aggregate> History<A> {
             let (name, ready) = (&self.name, &mut self.ready);
             spans_of(&view, self.number, self.next..=until, |found| {
                 let (position, decided_at) = (found.position, found.decided_at);
-                for (version, event) in (found.span.first_version..).zip(found.events) {
+                let events = found.events.take(found.span.events as usize);
+                for (version, event) in (found.span.first_version..).zip(events) {
                     let what =
-                        happened(event).map_err(|reason| Error::Fenced { stream: name.clone(), reason })?;
+                        happened(&event?).map_err(|reason| Error::Fenced { stream: name.clone(), reason })?;
                     let committed_at = view.committed_at;
                     ready.push_back(Ok(Recorded { version, position, decided_at, committed_at, what }));
                 }

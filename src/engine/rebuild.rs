@@ -52,9 +52,8 @@ fn rebuild<A: Aggregate>(
     let (mut row, mut position) = (Vec::new(), born);
     while position <= last {
         let Some(view) = log.read_row(position, &mut row).map_err(|_| None)? else { break };
-        spans_of(&view, number, position..=last, |found| {
-            fold.span(found.position, found.decided_at, found.span, found.events);
-            Ok(())
+        spans_of(&view, number, position..=last, |mut found| {
+            Ok(fold.span(found.position, found.decided_at, found.span, &mut found.events)?)
         })
         .map_err(|_| None)?;
         position = view.end();

@@ -6,14 +6,13 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use crossbeam::channel::bounded;
-use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::builder::Recovery;
 use super::registry::AnyRegistry;
 use super::replay::AnyFold;
 use crate::error::Error;
-use crate::log::{At, EntryView, EventView, Opening, Span, VerifiedRow};
+use crate::log::{At, EntryView, Opening, Span, VerifiedRow};
 use crate::sync::{parallelism, scope};
 
 type Types<'r> = HashMap<&'static str, &'r Arc<dyn AnyRegistry>>;
@@ -167,13 +166,9 @@ impl<'r> Share<'r> {
 
     fn take_entry(&mut self, position: u64, entry: &EntryView<'_>) -> Result<(), Error> {
         let mut events = entry.events();
-        let mut of_span = SmallVec::<[EventView<'_>; 4]>::new();
         for span in &entry.spans {
-            of_span.clear();
-            for event in events.by_ref().take(span.events as usize) {
-                of_span.push(event?);
-            }
             if !self.is_mine(span) {
+                events.of_span(span, drop)?;
                 continue;
             }
             if let Some((aggregate, id)) = span.defines {
@@ -181,8 +176,9 @@ impl<'r> Share<'r> {
                 self.folds.push(fold);
             }
             // The audit has seen that the number is defined, and that numbers are given in order.
-            if let Some(Some(fold)) = self.folds.get_mut(span.stream as usize / self.of) {
-                fold.span(position, entry.decided_at, span, &of_span);
+            match self.folds.get_mut(span.stream as usize / self.of) {
+                Some(Some(fold)) => fold.span(position, entry.decided_at, span, &mut events)?,
+                _ => events.of_span(span, drop)?,
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::stream::{Inner, StateArc, Stream};
 use crate::aggregate::{Aggregate, Interner};
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
-use crate::log::{EventKind, EventView, Span, decode};
+use crate::log::{EventKind, EventView, Events as LogEvents, Malformed, Span, decode};
 
 /// A stream being read from the log.
 pub(crate) struct Fold<A: Aggregate> {
@@ -23,7 +23,13 @@ pub(crate) struct Fold<A: Aggregate> {
 /// A fold whose type is not known here.
 pub(crate) trait AnyFold: Send {
     /// Takes the events of one span. An event that cannot be taken fences the stream.
-    fn span(&mut self, position: u64, decided_at: Timestamp, span: &Span<'_>, events: &[EventView<'_>]);
+    fn span(
+        &mut self,
+        position: u64,
+        decided_at: Timestamp,
+        span: &Span<'_>,
+        events: &mut LogEvents<'_>,
+    ) -> Result<(), Malformed>;
 
     /// Puts the stream into its registry; returns why it is fenced, if it is.
     fn finish(self: Box<Self>) -> Result<Option<(StreamName, Fence)>, Error>;
@@ -69,21 +75,25 @@ impl<A: Aggregate> Fold<A> {
 }
 
 impl<A: Aggregate> AnyFold for Fold<A> {
-    fn span(&mut self, position: u64, decided_at: Timestamp, span: &Span<'_>, events: &[EventView<'_>]) {
-        if self.inner.fence.is_none() {
-            for event in events {
-                if let Err(fence) = self.take(event) {
-                    self.inner.fence = Some(fence);
-                    break;
-                }
+    fn span(
+        &mut self,
+        position: u64,
+        decided_at: Timestamp,
+        span: &Span<'_>,
+        events: &mut LogEvents<'_>,
+    ) -> Result<(), Malformed> {
+        events.of_span(span, |event| {
+            if self.inner.fence.is_none() {
+                self.inner.fence = self.take(&event).err();
             }
-        }
+        })?;
         if self.inner.born == 0 {
             self.inner.born = position;
         }
         self.inner.version += u64::from(span.events);
         self.inner.position = position;
         self.inner.decided_at = self.inner.decided_at.max(decided_at);
+        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<Option<(StreamName, Fence)>, Error> {

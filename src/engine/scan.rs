@@ -4,14 +4,14 @@ use std::ops::RangeInclusive;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::log::{EventView, RowView, Span};
+use crate::log::{Events, RowView, Span};
 
-/// Consecutive events of the stream that was looked for.
+/// Consecutive events of the stream that was looked for: as many as the span says.
 pub(super) struct Found<'a> {
     pub(super) position: u64,
     pub(super) decided_at: Timestamp,
     pub(super) span: &'a Span<'a>,
-    pub(super) events: &'a [EventView<'a>],
+    pub(super) events: Events<'a>,
 }
 
 /// Calls `visit` with every span of stream `number` at these positions of a row.
@@ -26,14 +26,13 @@ pub(super) fn spans_of(
         if !named || !positions.contains(&position) {
             return Ok(());
         }
-        let events = entry.events().collect::<Result<Vec<_>, _>>()?;
-        let mut rest = events.as_slice();
+        let mut events = entry.events();
         for span in &entry.spans {
-            let (events, others) = rest.split_at(span.events as usize);
-            rest = others;
             if span.stream == number {
+                let events = events.clone();
                 visit(Found { position, decided_at: entry.decided_at, span, events })?;
             }
+            events.of_span(span, drop)?;
         }
         Ok(())
     })

@@ -108,8 +108,9 @@ impl<'a> EntryView<'a> {
         if count == 0 {
             return Err(Malformed("an entry without a stream"));
         }
-        let mut spans = SmallVec::new();
-        for _ in 0..count {
+        // Nearly always the only one.
+        let mut spans = SmallVec::from_buf([Span::read(&mut bytes)?]);
+        for _ in 1..count {
             spans.push(Span::read(&mut bytes)?);
         }
         Ok(Self { decided_at, spans, rest: bytes })
@@ -139,7 +140,8 @@ impl<'a> Span<'a> {
     }
 }
 
-/// The events of an entry.
+/// The events of an entry, one by one. A copy starts where the original is.
+#[derive(Clone)]
 pub(crate) struct Events<'a> {
     left: u64,
     rest: Cursor<'a>,
@@ -159,6 +161,18 @@ impl<'a> Iterator for Events<'a> {
 }
 
 impl<'a> Events<'a> {
+    /// Calls `visit` with the next events, those of one span.
+    pub(crate) fn of_span(
+        &mut self,
+        span: &Span<'_>,
+        mut visit: impl FnMut(EventView<'a>),
+    ) -> Result<(), Malformed> {
+        for _ in 0..span.events {
+            visit(self.next().ok_or(Malformed("an entry without its events"))??);
+        }
+        Ok(())
+    }
+
     fn read(&mut self) -> Result<EventView<'a>, Malformed> {
         let tag = self.rest.varint()?;
         let schema = u32::try_from(tag >> 1).map_err(|_| Malformed("schema version too large"))?;

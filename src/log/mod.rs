@@ -19,9 +19,10 @@ mod stop;
 mod storage;
 mod store;
 
+pub(crate) use bytes::Malformed;
 pub(crate) use codec::decode;
 pub(crate) use draft::Draft;
-pub(crate) use entry::{Entry, EntryView, EventKind, EventView, Span, StreamRef};
+pub(crate) use entry::{Entry, EntryView, EventKind, EventView, Events, Span, StreamRef};
 #[cfg(all(test, shuttle))]
 pub(crate) use memory_store::MemoryStore;
 pub(crate) use queue::Log;
