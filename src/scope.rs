@@ -102,6 +102,11 @@ impl Scope {
         }
     }
 
+    /// Whether it names nothing at all.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Parts(parts) if parts.is_empty())
+    }
+
     /// The first part of `touched` that this scope does not cover.
     pub(crate) fn first_outside<'a>(&self, touched: &'a Scope) -> Option<Outside<'a>> {
         let Self::Parts(mine) = self else { return None };

@@ -1,5 +1,5 @@
-//! Storage that fails, tears and loses power on command: for tests of this crate, and of programs
-//! that embed it. Behind the feature `testing`.
+//! For tests of this crate, and of programs that embed it: rules as sentences ([`given`]), and storage that
+//! fails, tears and loses power on command ([`FaultyStorage`]). Behind the feature `testing`.
 //!
 //! ```
 //! use boxoffice::flash_sale::{FlashSale, FlashSaleCommand};
@@ -24,8 +24,10 @@
 //! ```
 
 mod disk;
+mod given;
 mod prng;
 mod storage;
 
+pub use given::{Asked, Given, Refused, Then, given};
 pub use prng::Prng;
 pub use storage::{Calls, Failure, FaultyStorage, When};

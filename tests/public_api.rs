@@ -17,8 +17,8 @@ const ARROWS: [(&str, &[&str]); 6] = [
     ("log", &["sync", "clock", "error", "limits"]),
     ("intern", &["sync"]),
     ("sync", &[]),
-    // What breaks storage on command knows storage, and nothing of what stands on it.
-    ("testing", &[]),
+    // What tests an aggregate does what an engine does, without one.
+    ("testing", &["aggregate", "scope", "clock", "error", "limits", "log"]),
 ];
 
 fn root() -> PathBuf {

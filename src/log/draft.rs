@@ -75,6 +75,14 @@ impl Draft {
         HEAD_BYTES + names + self.bytes().len()
     }
 
+    /// The payload of the first event.
+    #[cfg(feature = "testing")]
+    pub(crate) fn payload(&self) -> Option<&[u8]> {
+        let mut cursor = super::bytes::Cursor(self.bytes());
+        cursor.varint().ok()?;
+        cursor.block().ok()
+    }
+
     fn spill(&mut self) {
         if let Some(short) = self.short.get(..self.len) {
             self.long.extend_from_slice(short);
