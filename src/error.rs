@@ -145,6 +145,15 @@ pub enum Error {
         /// The part that was touched.
         part: Arc<str>,
     },
+    /// **Fix.** An event of this command breaks a policy of its type
+    /// ([`Builder::policy`](crate::options::Builder::policy)). Nothing was stored; what would keep the policy
+    /// depends on the state.
+    PolicyViolated {
+        /// The stream whose command it was.
+        stream: StreamName,
+        /// The policy's name.
+        policy: &'static str,
+    },
     /// **Fix the aggregate.** `apply` panicked. Nothing of the entry was stored; the stream is fenced
     /// while its state is rebuilt from the log.
     ApplyPanicked {
@@ -300,6 +309,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Encode { .. }
             | Self::OutOfScope { .. }
+            | Self::PolicyViolated { .. }
             | Self::ApplyPanicked { .. }
             | Self::Fenced { .. }
             | Self::NotRegistered { .. }
@@ -348,6 +358,9 @@ impl fmt::Display for Error {
             Self::Encode { cause } => write!(f, "an event could not be encoded: {cause}"),
             Self::OutOfScope { stream, part } => {
                 write!(f, "{stream}: an event touches {part}, which the command's scope does not name")
+            }
+            Self::PolicyViolated { stream, policy } => {
+                write!(f, "{stream}: against the policy {policy:?}; nothing was stored")
             }
             Self::ApplyPanicked { stream, message } => {
                 write!(f, "{stream}: apply panicked ({message}); nothing was stored")

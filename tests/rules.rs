@@ -29,6 +29,8 @@ mod locks;
 mod modes;
 #[path = "rules/panics.rs"]
 mod panics;
+#[path = "rules/policies.rs"]
+mod policies;
 #[path = "rules/scope.rs"]
 mod scope;
 #[path = "rules/side_by_side.rs"]

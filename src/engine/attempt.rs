@@ -308,7 +308,7 @@ impl<A: Aggregate> Call<'_, '_, A> {
     }
 
     fn proposal<'p>(
-        &self,
+        &'p self,
         scope: &'p Scope,
         decision: &'p Decision<A>,
         encoded: &'p Encoded,
@@ -319,7 +319,8 @@ impl<A: Aggregate> Call<'_, '_, A> {
             Decision::Rejected(_) => &[],
         };
         let Encoded { draft, touched, bytes } = encoded;
-        Proposal { scope, events, touched, decided_at, draft, bytes: *bytes, nudge: self.nudge }
+        let policies = &self.handle.registry.policies;
+        Proposal { scope, events, touched, policies, decided_at, draft, bytes: *bytes, nudge: self.nudge }
     }
 
     /// The decision's place in the log; none if the attempt has to start again.
@@ -338,6 +339,7 @@ impl<A: Aggregate> Call<'_, '_, A> {
                 Ok(None)
             }
             Commit::Conflict => self.conflict(stream, progress).map(|()| None),
+            Commit::Violated(policy) => Err(Error::PolicyViolated { stream: stream.name.clone(), policy }),
             Commit::Panicked(message) => {
                 rebuild::start(shared, &self.handle.registry, stream, &message);
                 Err(Error::ApplyPanicked { stream: stream.name.clone(), message })

@@ -11,6 +11,7 @@ use redb::StorageBackend;
 use smol_str::SmolStr;
 
 use super::options::Options;
+use super::policy::Policy;
 use super::recover::replay_all;
 use super::registry::{AnyRegistry, Registry};
 use super::{Engine, Shared};
@@ -46,6 +47,8 @@ pub struct Builder {
     limits: Limits,
     cache_bytes: usize,
     on_progress: Option<Box<dyn FnMut(Progress)>>,
+    /// The first thing that was wrong with how the builder was used.
+    misuse: Option<Error>,
 }
 
 /// How far an open has come. Reported after every batch.
@@ -87,6 +90,7 @@ impl Default for Builder {
             limits: Limits::default(),
             cache_bytes: DEFAULT_CACHE,
             on_progress: None,
+            misuse: None,
         }
     }
 }
@@ -98,10 +102,49 @@ impl Builder {
         self.aggregate_with::<A>(Options::default())
     }
 
-    /// Registers an aggregate type. Registering it again replaces the options.
+    /// Registers an aggregate type. Registering it again replaces the options and drops
+    /// its policies.
     #[must_use]
     pub fn aggregate_with<A: Aggregate>(mut self, options: Options) -> Self {
         self.registries.insert(TypeId::of::<A>(), Arc::new(Registry::<A>::new(options)));
+        self
+    }
+
+    /// Adds a rule that every event of an aggregate type must keep, whatever command caused it: true if the
+    /// event may take the first state to the second. It is asked at the commit, about the current state, so
+    /// that it also holds what no scope covers. An event that breaks it is
+    /// [`Error::PolicyViolated`], and nothing of its command is stored.
+    ///
+    /// Register the type first. The rule runs like [`apply`](Aggregate::apply), under the stream's mutex: pure
+    /// and quick. It is not asked about what the log holds already. Types without policies pay nothing.
+    ///
+    /// ```
+    /// use boxoffice::flash_sale::{FlashSale, FlashSaleCommand};
+    /// use boxoffice::{Engine, Error};
+    ///
+    /// let engine = Engine::builder()
+    ///     .aggregate::<FlashSale>()
+    ///     .policy::<FlashSale>("one is kept for the press", |_, _, after| after.left() >= 1)
+    ///     .in_memory()?;
+    /// let sales = engine.handle::<FlashSale>(())?;
+    /// assert!(sales.execute("tour", &FlashSaleCommand::create(2))?.is_accepted());
+    /// assert!(sales.execute("tour", &FlashSaleCommand::purchase("ada", 1))?.is_accepted());
+    /// let last = sales.execute("tour", &FlashSaleCommand::purchase("bob", 1));
+    /// assert!(matches!(last, Err(Error::PolicyViolated { policy: "one is kept for the press", .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn policy<A: Aggregate>(
+        mut self,
+        name: &'static str,
+        holds: impl Fn(&A::State, &A::Event, &A::State) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        // Nobody else has the registry before the engine is open.
+        let registry = self.registries.get_mut(&TypeId::of::<A>()).and_then(Arc::get_mut);
+        match registry.and_then(|registry| registry.as_any_mut().downcast_mut::<Registry<A>>()) {
+            Some(registry) => registry.policies.push(Policy::new(name, holds)),
+            None => self.misuse = self.misuse.or(Some(Error::NotRegistered { aggregate: A::TYPE })),
+        }
         self
     }
 
@@ -139,8 +182,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::AlreadyOpen`], [`Error::NotALog`], [`Error::NewerFormat`], [`Error::Corrupt`] or
-    /// [`Error::Storage`], by what is wrong with the file; [`Error::RegisteredTwice`] or
-    /// [`Error::InvalidLimits`] if the builder was used wrongly.
+    /// [`Error::Storage`], by what is wrong with the file; [`Error::RegisteredTwice`],
+    /// [`Error::NotRegistered`] or [`Error::InvalidLimits`] if the builder was used wrongly.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Engine, Error> {
         self.open_on(Source::File(path.as_ref().to_owned()))
     }
@@ -167,6 +210,9 @@ impl Builder {
 
     fn open_on(self, source: Source) -> Result<Engine, Error> {
         let began = Instant::now();
+        if let Some(misuse) = self.misuse {
+            return Err(misuse);
+        }
         self.limits.check()?;
         let store = RedbStore::open(source, self.cache_bytes)?;
         let verify_time = began.elapsed();

@@ -9,6 +9,7 @@ mod lock;
 mod model;
 mod options;
 mod outcome;
+mod policy;
 mod rebuild;
 mod receipt;
 mod recover;

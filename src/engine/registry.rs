@@ -8,6 +8,7 @@ use foldhash::quality::RandomState;
 use smol_str::SmolStr;
 
 use super::options::Options;
+use super::policy::Policy;
 use super::replay::{AnyFold, Fold};
 use super::stream::{Inner, Stream};
 use crate::aggregate::{Aggregate, Interner};
@@ -17,12 +18,13 @@ use crate::error::{Error, StreamName};
 pub(crate) struct Registry<A: Aggregate> {
     pub(crate) options: Options,
     pub(crate) interner: Interner,
+    pub(crate) policies: Vec<Policy<A>>,
     streams: DashMap<SmolStr, Arc<Stream<A>>, RandomState>,
 }
 
 impl<A: Aggregate> Registry<A> {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options, interner: Interner::default(), streams: DashMap::default() }
+        Self { options, interner: Interner::default(), policies: Vec::new(), streams: DashMap::default() }
     }
 
     pub(crate) fn name(id: &str) -> StreamName {
@@ -110,6 +112,7 @@ pub(crate) trait AnyRegistry: Send + Sync {
     fn type_name(&self) -> &'static str;
     fn fold(self: Arc<Self>, id: &str, number: u32) -> Box<dyn AnyFold>;
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
 impl<A: Aggregate> AnyRegistry for Registry<A> {
@@ -122,6 +125,10 @@ impl<A: Aggregate> AnyRegistry for Registry<A> {
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }
 }

@@ -2,13 +2,16 @@
 //! `apply`.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lock::{Locks, Ticket};
+use super::policy::Policy;
 use super::replay::panic_message;
 use super::stamps::Stamps;
+use smallvec::SmallVec;
+
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
@@ -104,6 +107,7 @@ pub(crate) struct Proposal<'a, A: Aggregate> {
     pub(crate) events: &'a [A::Event],
     /// What each event touches.
     pub(crate) touched: &'a [Scope],
+    pub(crate) policies: &'a [Policy<A>],
     pub(crate) decided_at: Timestamp,
     pub(crate) draft: &'a Draft,
     /// What the entry takes at most.
@@ -112,12 +116,16 @@ pub(crate) struct Proposal<'a, A: Aggregate> {
     pub(crate) nudge: bool,
 }
 
+type Replaced<A> = SmallVec<[StateArc<<A as Aggregate>::State>; 1]>;
+
 /// What must wait until the mutex is released.
 struct After<'a, A: Aggregate> {
-    /// May be the last holder of a user's value.
-    replaced: &'a mut Option<StateArc<A::State>>,
+    /// May be the last holders of a user's value.
+    replaced: &'a mut Replaced<A>,
     /// What `apply` panicked with: dropping it is foreign code too.
     panic: &'a mut Option<Box<dyn Any + Send>>,
+    /// What a policy panicked with, to be passed on.
+    policy_panic: &'a mut Option<Box<dyn Any + Send>>,
     wakes: &'a mut Wakes,
 }
 
@@ -129,6 +137,8 @@ pub(crate) enum Commit {
     Conflict,
     /// Somebody else holds a lock on the scope.
     Locked,
+    /// An event breaks this policy; nothing was stored, nothing has changed.
+    Violated(&'static str),
     /// `apply` panicked; nothing was stored, the stream is fenced.
     Panicked(Cause),
 }
@@ -240,12 +250,17 @@ impl<'s, A: Aggregate> Running<'s, A> {
     pub(crate) fn commit(mut self, log: &Log, proposal: &Proposal<'_, A>) -> Result<Commit, Error> {
         let stream = self.stream;
         let mut wakes = Wakes::default();
-        let (mut replaced, mut panic) = (None, None);
+        let (mut replaced, mut panic, mut policy_panic) = (Replaced::<A>::new(), None, None);
         let result = {
             let mut inner = stream.inner.lock();
             let result = match stream.check(&inner, log) {
                 Ok(()) => {
-                    let mut after = After { replaced: &mut replaced, panic: &mut panic, wakes: &mut wakes };
+                    let mut after = After {
+                        replaced: &mut replaced,
+                        panic: &mut panic,
+                        policy_panic: &mut policy_panic,
+                        wakes: &mut wakes,
+                    };
                     self.commit_locked(&mut inner, log, proposal, &mut after)
                 }
                 Err(error) => Err(error),
@@ -255,6 +270,9 @@ impl<'s, A: Aggregate> Running<'s, A> {
         };
         wakes.fire();
         drop((replaced, panic));
+        if let Some(panic) = policy_panic {
+            resume_unwind(panic);
+        }
         result
     }
 
@@ -265,7 +283,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
         proposal: &Proposal<'_, A>,
         after: &mut After<'_, A>,
     ) -> Result<Commit, Error> {
-        let Proposal { scope, events, touched, decided_at, draft, bytes, nudge } = *proposal;
+        let Proposal { scope, events, touched, policies, decided_at, draft, bytes, nudge } = *proposal;
         let Some(since) = self.since else {
             let rule = format!("{}: a commit without a snapshot", self.stream.name);
             return Err(log.broken_under_mutex(rule, after.wakes));
@@ -286,11 +304,17 @@ impl<'s, A: Aggregate> Running<'s, A> {
 
         if !events.is_empty() {
             let state = &mut inner.state;
-            let applied = catch_unwind(AssertUnwindSafe(|| {
-                for event in events {
-                    A::apply(writable(state, after.replaced), event);
-                }
-            }));
+            let applied = match policies {
+                [] => catch_unwind(AssertUnwindSafe(|| {
+                    for event in events {
+                        A::apply(writable::<A>(state, after.replaced), event);
+                    }
+                })),
+                policies => match apply_checked(state, events, policies, after) {
+                    Ok(applied) => applied,
+                    Err(policy) => return Ok(Commit::Violated(policy)),
+                },
+            };
             if let Err(panic) = applied {
                 inner.fence = Some(Fence::Rebuilding);
                 let message = panic_message(&*panic);
@@ -350,10 +374,48 @@ impl<A: Aggregate> Drop for Running<'_, A> {
     }
 }
 
+/// Applies events that have policies to keep. If one is broken, or panics, the state is what it was, and the
+/// policy's name is returned.
+fn apply_checked<A: Aggregate>(
+    state: &mut StateArc<A::State>,
+    events: &[A::Event],
+    policies: &[Policy<A>],
+    after: &mut After<'_, A>,
+) -> Result<std::thread::Result<()>, &'static str> {
+    let original = StateArc::clone(state);
+    for event in events {
+        let before = StateArc::clone(state);
+        let applied =
+            catch_unwind(AssertUnwindSafe(|| A::apply(writable::<A>(state, after.replaced), event)));
+        if applied.is_err() {
+            after.replaced.extend([original, before]);
+            return Ok(applied);
+        }
+        let asked = catch_unwind(AssertUnwindSafe(|| Policy::first_broken(policies, &before, event, state)));
+        after.replaced.push(before);
+        let broken = match asked {
+            Ok(None) => continue,
+            Ok(Some(policy)) => policy,
+            Err(panic) => {
+                *after.policy_panic = Some(panic);
+                "panicked"
+            }
+        };
+        after.replaced.push(std::mem::replace(state, original));
+        return Err(broken);
+    }
+    after.replaced.push(original);
+    Ok(Ok(()))
+}
+
 /// The state for changing: itself if nobody else looks at it, otherwise a clone in its place.
-fn writable<'s, S: Clone>(state: &'s mut StateArc<S>, replaced: &mut Option<StateArc<S>>) -> &'s mut S {
+fn writable<'s, A: Aggregate>(
+    state: &'s mut StateArc<A::State>,
+    replaced: &mut Replaced<A>,
+) -> &'s mut A::State {
     if !StateArc::is_unique(state) {
-        *replaced = Some(std::mem::replace(state, StateArc::new(S::clone(state))));
+        let clone = StateArc::new(A::State::clone(state));
+        replaced.push(std::mem::replace(state, clone));
     }
     // Nobody can have looked since: that takes the stream's mutex.
     StateArc::make_mut(state)

@@ -101,6 +101,7 @@ fn every_error_says_what_to_do() {
         (Error::TooLarge { bytes: 9, limit: 8 }, Advice::Fix, "8"),
         (Error::Encode { cause: cause.clone() }, Advice::Fix, "no space"),
         (Error::OutOfScope { stream: stream.clone(), part: "part 0:2".into() }, Advice::Fix, "0:2"),
+        (Error::PolicyViolated { stream: stream.clone(), policy: "zen" }, Advice::Fix, "\"zen\""),
         (
             Error::ApplyPanicked { stream: stream.clone(), message: "oh".into() },
             Advice::Fix,
