@@ -247,7 +247,8 @@ fn only<C>(mut level: Vec<C>) -> Result<C, Vec<C>> {
 impl<T> FromIterator<T> for CowArray<T> {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
         let mut len = 0;
-        let leaves = above(elements.into_iter().inspect(|_| len += 1), LEAF);
+        // Fused: a chunk that comes out short ends the array, and nothing may come after it.
+        let leaves = above(elements.into_iter().fuse().inspect(|_| len += 1), LEAF);
         if leaves.is_empty() {
             return Self::default();
         }
@@ -378,6 +379,12 @@ mod tests {
             assert_eq!((array.get(index), before.get(index)), (Some(&1), Some(&0)));
         }
         assert_eq!((array.get(1), array.get(len)), (Some(&0), None));
+    }
+
+    #[test]
+    fn what_an_iterator_yields_after_its_end_is_not_in_the_array() {
+        let array: CowArray<_> = [Some(1), None, Some(2)].into_iter().map_while(|x| x).collect();
+        assert_eq!((array.len(), array.iter().collect::<Vec<_>>()), (1, vec![&1]));
     }
 
     #[test]

@@ -48,6 +48,8 @@ impl Interner {
         let mut pool = self.0.lock();
         let key = (TypeId::of::<T>(), pool.hasher.hash_one(&*value));
         let same_hash = pool.values.entry(key).or_default();
+        // Or values that are shared often and kept never would pile up under their one key.
+        same_hash.retain(|known| known.strong_count() > 0);
         for known in same_hash.iter().filter_map(Weak::upgrade) {
             let Ok(known) = known.downcast::<T>() else { continue };
             if *known == *value {
@@ -92,6 +94,11 @@ mod tests {
             drop(pool.share(Arc::new(value)));
             assert!(pool.0.lock().values.len() <= SWEEP_AT_LEAST);
         }
+        for _ in 0..100_000 {
+            drop(pool.share(Arc::new(7_000_000_u32)));
+        }
+        let most = pool.0.lock().values.values().map(Vec::len).max();
+        assert_eq!(most, Some(1), "dead values piled up under one key");
         for value in kept {
             assert!(Arc::ptr_eq(&value, &pool.share(Arc::new(*value))));
         }

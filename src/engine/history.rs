@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::scan::spans_of;
+use super::stream::Whereabouts;
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
@@ -48,9 +49,9 @@ pub struct History<A: Aggregate> {
 }
 
 impl<A: Aggregate> History<A> {
-    pub(super) fn new(shared: Arc<Shared>, name: StreamName, (born, last, number): (u64, u64, u32)) -> Self {
-        let last = last.min(shared.log.durable());
-        Self { shared, name, number, next: born, last, ready: VecDeque::new() }
+    pub(super) fn new(shared: Arc<Shared>, name: StreamName, place: Whereabouts) -> Self {
+        let last = place.last.min(shared.log.durable());
+        Self { shared, name, number: place.number, next: place.first, last, ready: VecDeque::new() }
     }
 
     /// Reads on until the next row that holds something of this stream.

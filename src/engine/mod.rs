@@ -116,6 +116,9 @@ impl Engine {
     /// # Errors
     ///
     /// What the storage said, now or earlier. Everything that was acknowledged is on disk even then.
+    ///
+    /// Called by a waker that the engine itself is just waking, it cannot wait for that very thread: it
+    /// returns at once, and the file is closed when the last decision is on disk and nobody holds a handle.
     pub fn close(mut self) -> Result<(), Error> {
         self.shut_down()
     }

@@ -19,8 +19,8 @@ pub enum Concurrency {
 /// How long one call may wait, in all: for locks, for room in the write queue, and for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Until this long after its first wait began. A sync that is under way on the caller's own thread
-    /// is not interrupted: that one may end later.
+    /// Until this long after its first wait began. A blocking call that finds nobody writing does so itself,
+    /// at least once and without interruption, and may end later by that one sync.
     AtMost(Duration),
     /// Not at all for locks ([`Error::WouldBlock`](crate::Error::WouldBlock)) and for room
     /// ([`Error::Busy`](crate::Error::Busy)). A decision that was made is still waited for until it is

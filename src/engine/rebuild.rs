@@ -7,7 +7,7 @@ use super::Shared;
 use super::registry::Registry;
 use super::replay::{AnyFold, Fold, panic_message};
 use super::scan::spans_of;
-use super::stream::Stream;
+use super::stream::{Stream, Whereabouts};
 use crate::aggregate::Aggregate;
 use crate::error::{Cause, Fence};
 use crate::log::Log;
@@ -45,11 +45,12 @@ fn rebuild<A: Aggregate>(
     registry: &Arc<Registry<A>>,
     stream: &Stream<A>,
 ) -> Result<A::State, Option<Fence>> {
-    let Some((born, last, number)) = stream.whereabouts() else { return Ok(A::State::default()) };
-    let (version, _) = stream.numbered();
+    let Some(Whereabouts { number, first, last, version }) = stream.whereabouts() else {
+        return Ok(A::State::default());
+    };
     run_blocking(log.wait_durable(last, &mut Patience::of_thread(None))).map_err(|_| None)?;
     let mut fold = Fold::new(Arc::clone(registry), &stream.name.id, number);
-    let (mut row, mut position) = (Vec::new(), born);
+    let (mut row, mut position) = (Vec::new(), first);
     while position <= last {
         let Some(view) = log.read_row(position, &mut row).map_err(|_| None)? else { break };
         spans_of(&view, number, position..=last, |mut found| {

@@ -10,7 +10,7 @@ use super::Shared;
 use super::outcome::Outcome;
 use crate::aggregate::Aggregate;
 use crate::error::Error;
-use crate::sync::{Patience, Waiter, run_blocking};
+use crate::sync::{Patience, Place, run_blocking};
 
 /// A decision that has its place in the log and is on its way to the disk.
 ///
@@ -23,7 +23,7 @@ pub struct Receipt<A: Aggregate> {
     outcome: Option<Outcome<A>>,
     /// Durable when everything up to here is.
     position: u64,
-    place: Option<Arc<Waiter>>,
+    place: Option<Place>,
 }
 
 impl<A: Aggregate> Receipt<A> {

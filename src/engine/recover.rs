@@ -13,14 +13,18 @@ use super::registry::AnyRegistry;
 use super::replay::AnyFold;
 use crate::error::Error;
 use crate::log::{At, EntryView, Opening, Span, VerifiedRow};
-use crate::sync::{parallelism, scope};
+use crate::sync::{ThreadBuilder as Builder, parallelism, scope};
 
 type Types<'r> = HashMap<&'static str, &'r Arc<dyn AnyRegistry>>;
 
 /// More threads than this only wait for the one that reads and verifies.
 const MOST_THREADS: usize = 8;
-/// Rows that were read and wait for a thread: enough that nobody idles, few enough to bound memory.
-const ROWS_AHEAD: usize = 2;
+/// What is handed to the threads at once: rows until there are so many entries, or bytes. Rows may be of one
+/// entry each, and a thread is not to be woken for that.
+const PORTION_ENTRIES: usize = 4096;
+const PORTION_BYTES: usize = 4 << 20;
+/// Portions that were read and wait for a thread: enough that nobody idles, few enough to bound memory.
+const PORTIONS_AHEAD: usize = 4;
 
 /// Reads the log to its end and fills the registries. `report` is told, row by row, how many entries and
 /// events were read.
@@ -38,49 +42,61 @@ pub(super) fn replay_all(
     }
     let threads = parallelism().min(MOST_THREADS);
     let mut shares: Vec<Share<'_>> = (0..threads).map(|index| Share::new(index, threads, &types)).collect();
-    // A log of a few rows is not worth a thread.
+    // Threads come when there is more than a portion to do, and more than one can run.
     let mut next = read(opening, threads, report)?;
-    for _ in 0..ROWS_AHEAD {
-        let Some(work) = next else { break };
-        for (share, work) in shares.iter_mut().zip(work) {
+    let mut portions = 0;
+    while let Some(works) = next {
+        if portions > 0 && threads > 1 {
+            shares = on_threads(shares, opening, works, report)?;
+            break;
+        }
+        for (share, work) in shares.iter_mut().zip(works) {
             share.take(&work)?;
         }
+        portions += 1;
         next = read(opening, threads, report)?;
-    }
-    if let Some(next) = next {
-        shares = on_threads(shares, opening, next, report)?;
     }
     let (entries, events) = opening.read_so_far();
     finish(shares, Recovery { entries, events, ..Recovery::default() })
 }
 
-/// What one share has to do for one row.
+/// What one share has to do for one portion of the log.
 struct Work {
-    row: Arc<VerifiedRow>,
-    /// The entries that concern its streams.
-    entries: Vec<At>,
+    rows: Arc<Vec<VerifiedRow>>,
+    /// The entries that concern its streams, each with the number of its row.
+    entries: Vec<(usize, At)>,
 }
 
-/// Reads a row and sorts its entries by share; none at the end of the log.
+/// Reads a portion and sorts its entries by share; none at the end of the log.
 fn read(
     opening: &mut Opening,
     shares: usize,
     report: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Vec<Work>>, Error> {
-    let mut sorted: Vec<Vec<At>> = vec![Vec::new(); shares];
-    let row = opening.next_row(|at, entry| {
-        for span in &entry.spans {
-            let Some(entries) = sorted.get_mut(span.stream as usize % shares) else { continue };
-            if entries.last() != Some(&at) {
-                entries.push(at);
+    let mut sorted: Vec<Vec<(usize, At)>> = vec![Vec::new(); shares];
+    let (mut rows, mut entries, mut bytes) = (Vec::new(), 0, 0);
+    while entries < PORTION_ENTRIES && bytes < PORTION_BYTES {
+        let number = rows.len();
+        let row = opening.next_row(|at, entry| {
+            entries += 1;
+            for span in &entry.spans {
+                let Some(mine) = sorted.get_mut(span.stream as usize % shares) else { continue };
+                if mine.last() != Some(&(number, at)) {
+                    mine.push((number, at));
+                }
             }
-        }
-    })?;
-    let Some(row) = row else { return Ok(None) };
-    let (entries, events) = opening.read_so_far();
-    report(entries, events);
-    let row = Arc::new(row);
-    Ok(Some(sorted.into_iter().map(|entries| Work { row: Arc::clone(&row), entries }).collect()))
+        })?;
+        let Some(row) = row else { break };
+        bytes += row.len();
+        rows.push(row);
+        let (entries, events) = opening.read_so_far();
+        report(entries, events);
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let rows = Arc::new(rows);
+    Ok(Some(sorted.into_iter().map(|entries| Work { rows: Arc::clone(&rows), entries }).collect()))
 }
 
 fn on_threads<'r>(
@@ -93,16 +109,18 @@ fn on_threads<'r>(
         let mut crew = Vec::new();
         let mut lines = Vec::new();
         for mut share in shares {
-            let (line, works) = bounded::<Work>(ROWS_AHEAD);
+            let (line, works) = bounded::<Work>(PORTIONS_AHEAD);
+            let body = move || works.iter().try_for_each(|work| share.take(&work)).map(|()| share);
+            let thread = Builder::new().name("boxoffice-replay".into()).spawn_scoped(scope, body);
+            let none = |error| Error::Storage { cause: format!("no thread to replay: {error}").into() };
+            crew.push(thread.map_err(none)?);
             lines.push(line);
-            crew.push(
-                scope.spawn(move || works.iter().try_for_each(|work| share.take(&work)).map(|()| share)),
-            );
         }
         let (mut next, mut ended) = (Some(first), Ok(()));
         while let Some(works) = next.take() {
+            let busy = lines.iter().zip(works).filter(|(_, work)| !work.entries.is_empty());
             // Whoever is not there any more has failed, and says below why.
-            if lines.iter().zip(works).any(|(line, work)| line.send(work).is_err()) {
+            if busy.into_iter().any(|(line, work)| line.send(work).is_err()) {
                 break;
             }
             match read(opening, lines.len(), report) {
@@ -161,7 +179,11 @@ impl<'r> Share<'r> {
     }
 
     fn take(&mut self, work: &Work) -> Result<(), Error> {
-        work.entries.iter().try_for_each(|at| self.take_entry(at.position, &work.row.entry(*at)?))
+        for (row, at) in &work.entries {
+            let Some(row) = work.rows.get(*row) else { continue };
+            self.take_entry(at.position, &row.entry(*at)?)?;
+        }
+        Ok(())
     }
 
     fn take_entry(&mut self, position: u64, entry: &EntryView<'_>) -> Result<(), Error> {

@@ -45,7 +45,11 @@ impl<A: Aggregate> Registry<A> {
             None if create => {
                 // Made before the map is locked: `State::default` is foreign code.
                 let new = Arc::new(Stream::new(Self::name(id), Inner::default()));
-                Arc::clone(&self.streams.entry(SmolStr::new(id)).or_insert(new))
+                // Dropped after the guard, should somebody else have been first: a user's `Drop`.
+                let spare = Arc::clone(&new);
+                let stream = Arc::clone(&self.streams.entry(SmolStr::new(id)).or_insert(new));
+                drop(spare);
+                stream
             }
             None => return Err(Error::UnknownStream { stream: Self::name(id) }),
         };

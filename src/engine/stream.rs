@@ -1,5 +1,5 @@
 //! One stream: the mutex, and what it guards. Held for about 100 ns, never across user code but
-//! `apply`.
+//! `apply`, policies and `State::clone`.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -62,6 +62,15 @@ impl<A: Aggregate> Default for Inner<A> {
             locks: Locks::default(),
         }
     }
+}
+
+/// Where a stream is in the log.
+pub(crate) struct Whereabouts {
+    pub(crate) number: u32,
+    /// The positions of its first and of its last entry.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) version: u64,
 }
 
 /// The state as an attempt sees it.
@@ -160,10 +169,11 @@ impl<A: Aggregate> Stream<A> {
         Ok(inner.snapshot())
     }
 
-    /// The positions of the first and the last entry, and the number; none without a version.
-    pub(crate) fn whereabouts(&self) -> Option<(u64, u64, u32)> {
+    /// Where the stream is in the log; none without a version.
+    pub(crate) fn whereabouts(&self) -> Option<Whereabouts> {
         let inner = self.inner.lock();
-        inner.number.map(|number| (inner.born, inner.position, number))
+        let Inner { born, position, version, .. } = *inner;
+        inner.number.map(|number| Whereabouts { number, first: born, last: position, version })
     }
 
     /// Starts an optimistic attempt.
@@ -218,12 +228,6 @@ impl<A: Aggregate> Stream<A> {
         drop(before);
     }
 
-    /// The last version that was numbered, and its position: what a rebuild must reach.
-    pub(crate) fn numbered(&self) -> (u64, u64) {
-        let inner = self.inner.lock();
-        (inner.version, inner.position)
-    }
-
     /// Whether nobody holds or waits for a lock, and no attempt runs.
     #[cfg(all(test, shuttle))]
     pub(crate) fn is_idle(&self) -> bool {
@@ -269,7 +273,8 @@ impl<'s, A: Aggregate> Running<'s, A> {
             result
         };
         wakes.fire();
-        drop((replaced, panic));
+        // The decision stands, whatever a user's `Drop` does.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((replaced, panic))));
         if let Some(panic) = policy_panic {
             resume_unwind(panic);
         }

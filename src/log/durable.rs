@@ -1,34 +1,35 @@
 //! Waiting until a position is on disk, for threads and for tasks.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::queue::{Log, Queue, State};
 use crate::error::Error;
-use crate::sync::{Patience, Waiter};
+use crate::sync::{Patience, Place};
 
 impl Log {
     /// Waits until everything up to `position` is on disk. A thread that finds nobody committing
     /// commits in place, which saves two thread switches.
     pub(crate) async fn wait_durable(&self, position: u64, patience: &mut Patience<'_>) -> Result<(), Error> {
+        let mut worked = false;
         loop {
             if self.durable() >= position {
                 return Ok(());
             }
-            let waiter = {
+            let place = {
                 let over = patience.is_over();
                 let mut queue = self.queue.lock();
                 if let Some(verdict) = self.verdict(&queue, position) {
                     return verdict;
                 }
-                // The batch with its own entry is a caller's own work; the ones before it are done for
-                // others, and only for as long as the caller may wait.
+                // The batch with its own entry is a caller's own work, which it does once even at its
+                // deadline; the ones before it are done for others, for as long as the caller may wait.
                 if patience.is_thread()
-                    && (!over || queue.oldest_end() > position)
+                    && (!over || (!worked && queue.oldest_end() > position))
                     && let Some(batch) = queue.take_batch()
                 {
                     drop(queue);
                     self.commit(batch);
+                    worked = true;
                     continue;
                 }
                 if over {
@@ -45,7 +46,7 @@ impl Log {
                     None => return Err(Error::Closed),
                 }
             };
-            if !waiter.wait(patience).await {
+            if !place.wait(patience).await {
                 return Err(Error::NotYetDurable { position });
             }
         }
@@ -55,7 +56,7 @@ impl Log {
     pub(crate) fn poll_durable(
         &self,
         position: u64,
-        place: &mut Option<Arc<Waiter>>,
+        place: &mut Option<Place>,
         cx: &Context<'_>,
     ) -> Poll<Result<(), Error>> {
         loop {
@@ -72,7 +73,7 @@ impl Log {
                     None => return Poll::Ready(Err(Error::Closed)),
                 }
             }
-            match place.as_ref().map(|waiter| waiter.poll_signal(cx)) {
+            match place.as_ref().map(|place| place.poll_signal(cx)) {
                 Some(Poll::Pending) => return Poll::Pending,
                 _ => *place = None,
             }

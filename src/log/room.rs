@@ -1,4 +1,4 @@
-//! Room in the write queue: looked at before a commit, so that the append itself cannot fail.
+//! Room in the write queue: looked at before a commit, so that the append itself never waits.
 
 use std::sync::atomic::Ordering;
 
@@ -43,9 +43,10 @@ impl Log {
     pub(crate) async fn wait_for_room(&self, bytes: usize, patience: &mut Patience<'_>) -> Result<(), Error> {
         while !self.has_room(bytes)? {
             if patience.is_over() {
+                self.check_running()?;
                 return Err(Error::Busy { waited: patience.waited() });
             }
-            let waiter = {
+            let place = {
                 let mut queue = self.queue.lock();
                 if queue.state != State::Running {
                     drop(queue);
@@ -57,7 +58,7 @@ impl Log {
                 }
                 queue.room_line.enter()
             };
-            if !waiter.wait(patience).await {
+            if !place.wait(patience).await {
                 self.check_running()?;
                 return Err(Error::Busy { waited: patience.waited() });
             }

@@ -115,6 +115,11 @@ impl VerifiedRow {
         Self(row)
     }
 
+    /// How many bytes it has.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// One entry of it.
     pub(crate) fn entry(&self, at: At) -> Result<EntryView<'_>, Malformed> {
         let entry = self.0.get(HEADER + at.offset..).ok_or(CUT_SHORT)?;

@@ -11,9 +11,9 @@ pub(crate) use imp::restart_time;
 pub(crate) use imp::{
     AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, Thread, current, parallelism, spawn,
 };
-pub(crate) use line::Line;
-/// Not the model checker's: see [`parallelism`].
-pub(crate) use std::thread::scope;
+pub(crate) use line::{Line, Place};
+// Not the model checker's: see `parallelism`.
+pub(crate) use std::thread::{Builder as ThreadBuilder, scope};
 pub(crate) use timer::Timer;
 pub(crate) use wait::{Patience, Waiter, Wakes, run_blocking};
 
@@ -89,13 +89,13 @@ mod imp {
         static PASSED: Cell<Option<Instant>> = const { Cell::new(None) };
     }
 
-    /// A deadline is a branch that the checker may take at any look. What is past stays past, and so
-    /// does all before it.
     /// What is spread over threads for speed alone is not what the model checker is for.
     pub(crate) fn parallelism() -> usize {
         1
     }
 
+    /// A deadline is a branch that the checker may take at any look. What is past stays past, and so
+    /// does all before it.
     pub(crate) fn is_past(deadline: Instant) -> bool {
         if PASSED.get().is_some_and(|passed| deadline <= passed) {
             return true;

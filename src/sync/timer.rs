@@ -59,7 +59,8 @@ impl Timer {
         }
         let first = due.heap.peek().is_none_or(|Reverse(first)| at < first.at);
         due.heap.push(Reverse(Deadline { at, waiter: Arc::downgrade(waiter) }));
-        if due.closed || !first {
+        // Without a thread, because none was to be had, every deadline is the first.
+        if due.closed || (!first && (due.thread.is_some() || due.starting)) {
             return;
         }
         if let Some(thread) = &due.thread {

@@ -40,6 +40,12 @@ impl Waiter {
         matches!(*self.0.lock(), State::Signaled)
     }
 
+    /// Forgets who waits. Drops a waker, which is foreign code: call it with no mutex held.
+    pub(super) fn clear(&self) {
+        let before = std::mem::replace(&mut *self.0.lock(), State::Idle);
+        drop(before);
+    }
+
     /// Makes whoever waits look again, without ending the wait.
     pub(super) fn poke(&self) {
         let before = {
@@ -150,9 +156,6 @@ impl Wakes {
     }
 
     pub(crate) fn fire(self) {
-        if self.0.is_empty() {
-            return;
-        }
         for waiter in self.0 {
             waiter.signal();
         }
