@@ -1,5 +1,8 @@
 //! Given, when, then: an aggregate's rules tested as sentences, without an engine.
 
+// A test that fails panics: that is what these functions are for.
+#![allow(clippy::panic)]
+
 use std::fmt::Debug;
 use std::sync::Arc;
 

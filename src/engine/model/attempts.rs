@@ -1,38 +1,30 @@
 //! Goal: no seat twice, no limit broken, every answer as if the commands came one after the other.
 //! Method: threads and tasks give orders to one hall with locks and with checks, in every way of calling; see [`Trial`].
 
-use shuttle::thread::{spawn, yield_now};
+use shuttle::thread::yield_now;
 
 use super::super::{Handle, Options};
-use super::{Ask, Hall, Trial, Way, any_ask, any_options, is_impatience};
+use super::{Ask, Hall, Trial, Way, any_ask, any_options, crowd};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::log::MemoryStore;
 use crate::model::{chance, explore, pick};
 
 /// Three threads give a few orders each.
-fn crowd(options: impl Fn() -> Options, orders: usize) -> (Trial, Engine, Handle<Hall>) {
+fn three(options: impl Fn() -> Options, orders: usize) -> (Trial, Engine, Handle<Hall>) {
     let (trial, engine, handle) = Trial::opened(MemoryStore::default());
-    let threads: Vec<_> = (0..3)
-        .map(|_| {
-            let (trial, handle) = (trial.clone(), handle.with(options()));
-            spawn(move || {
-                for _ in 0..=pick(orders) {
-                    if let Some(Err(error)) = trial.call(&handle, Way::any(), any_ask()) {
-                        assert!(is_impatience(&error, handle.options()), "{error}");
-                    }
-                }
-            })
-        })
-        .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    crowd::join(crowd::start(&trial, &handle, 3, options, move |_, trial, handle| {
+        for _ in 0..=pick(orders) {
+            crowd::patiently(trial, handle, Way::any(), any_ask());
+        }
+    }));
     (trial, engine, handle)
 }
 
 #[test]
 fn orders_with_locks_are_decided_once_and_in_some_order() {
     explore(|| {
-        let (trial, engine, handle) = crowd(Options::pessimistic, 2);
+        let (trial, engine, handle) = three(Options::pessimistic, 2);
         trial.check(engine, &handle);
     });
 }
@@ -41,7 +33,7 @@ fn orders_with_locks_are_decided_once_and_in_some_order() {
 fn orders_with_checks_are_decided_in_some_order() {
     explore(|| {
         let retries = pick(2) as u32;
-        let (trial, engine, handle) = crowd(|| Options { retries, ..Options::optimistic() }, 2);
+        let (trial, engine, handle) = three(|| Options { retries, ..Options::optimistic() }, 2);
         trial.check(engine, &handle);
     });
 }
@@ -49,7 +41,7 @@ fn orders_with_checks_are_decided_in_some_order() {
 #[test]
 fn checks_respect_locks() {
     explore(|| {
-        let (trial, engine, handle) = crowd(any_options, 2);
+        let (trial, engine, handle) = three(any_options, 2);
         trial.check(engine, &handle);
     });
 }
@@ -59,18 +51,10 @@ fn checks_respect_locks() {
 fn a_limit_over_two_seats_is_kept() {
     explore(|| {
         let (trial, engine, handle) = Trial::opened(MemoryStore::default());
-        let threads: Vec<_> = (0..3)
-            .map(|seat| {
-                let (trial, handle) = (trial.clone(), handle.with(any_options()));
-                spawn(move || {
-                    let way = if chance() { Way::Execute } else { Way::ExecuteTask };
-                    if let Some(Err(error)) = trial.call(&handle, way, Ask::Take { seat, who: 0 }) {
-                        assert!(is_impatience(&error, handle.options()), "{error}");
-                    }
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        crowd::join(crowd::start(&trial, &handle, 3, any_options, |seat, trial, handle| {
+            let way = if chance() { Way::Execute } else { Way::ExecuteTask };
+            crowd::patiently(trial, handle, way, Ask::Take { seat: seat as u8, who: 0 });
+        }));
         trial.check(engine, &handle);
     });
 }
@@ -80,28 +64,22 @@ fn a_limit_over_two_seats_is_kept() {
 fn a_stream_is_created_once_or_not_at_all() {
     explore(|| {
         let (trial, engine, handle) = Trial::new(MemoryStore::default());
-        let threads: Vec<_> = (0..3)
-            .map(|number| {
-                let (trial, handle) = (trial.clone(), handle.with(any_options()));
-                spawn(move || {
-                    for _ in 0..=pick(2) {
-                        let ask = match pick(5) {
-                            0 if number == 0 => any_ask(),
-                            0 | 1 => Ask::Open,
-                            _ => Ask::OpenBadly,
-                        };
-                        match trial.call(&handle, Way::any(), ask) {
-                            Some(Err(Error::UnknownStream { .. })) => {
-                                assert!(!matches!(ask, Ask::Open | Ask::OpenBadly));
-                            }
-                            Some(Err(error)) => assert!(is_impatience(&error, handle.options()), "{error}"),
-                            _ => {}
-                        }
+        crowd::join(crowd::start(&trial, &handle, 3, any_options, |number, trial, handle| {
+            for _ in 0..=pick(2) {
+                let ask = match pick(5) {
+                    0 if number == 0 => any_ask(),
+                    0 | 1 => Ask::Open,
+                    _ => Ask::OpenBadly,
+                };
+                match trial.call(handle, Way::any(), ask) {
+                    Some(Err(Error::UnknownStream { .. })) => {
+                        assert!(!matches!(ask, Ask::Open | Ask::OpenBadly));
                     }
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+                    Some(Err(error)) => crowd::only_impatience(handle, &error),
+                    _ => {}
+                }
+            }
+        }));
         trial.check(engine, &handle);
     });
 }
@@ -113,31 +91,24 @@ fn a_stopped_engine_keeps_what_it_acknowledged() {
         let fails = chance();
         let store = if fails { MemoryStore::failing_after(pick(3)) } else { MemoryStore::default() };
         let (trial, engine, handle) = Trial::opened(store);
-        let threads: Vec<_> = (0..3)
-            .map(|_| {
-                let (trial, handle) = (trial.clone(), handle.with(any_options()));
-                spawn(move || {
-                    for _ in 0..=pick(2) {
-                        match trial.call(&handle, Way::any(), any_ask()) {
-                            Some(Err(
-                                Error::Storage { .. }
-                                | Error::NotStored { .. }
-                                | Error::OutcomeUnknown { .. },
-                            )) if fails => assert!(handle.read(super::ID).is_err(), "a read after the latch"),
-                            Some(Err(Error::Closed)) => assert!(handle.read(super::ID).is_err()),
-                            Some(Err(error)) => assert!(is_impatience(&error, handle.options()), "{error}"),
-                            _ => {}
-                        }
-                    }
-                })
-            })
-            .collect();
+        let threads = crowd::start(&trial, &handle, 3, any_options, move |_, trial, handle| {
+            for _ in 0..=pick(2) {
+                match trial.call(handle, Way::any(), any_ask()) {
+                    Some(Err(
+                        Error::Storage { .. } | Error::NotStored { .. } | Error::OutcomeUnknown { .. },
+                    )) if fails => assert!(handle.read(super::ID).is_err(), "a read after the latch"),
+                    Some(Err(Error::Closed)) => assert!(handle.read(super::ID).is_err()),
+                    Some(Err(error)) => crowd::only_impatience(handle, &error),
+                    _ => {}
+                }
+            }
+        });
         for _ in 0..pick(50) {
             yield_now();
         }
         let closed = engine.close();
         assert!(fails || closed.is_ok());
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        crowd::join(threads);
         assert!(handle.shared.log.check_running().is_err());
         trial.check_log();
         assert!(handle.registry.find(super::ID).unwrap().is_idle());

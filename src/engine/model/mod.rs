@@ -3,6 +3,7 @@
 //! every answer is compared with the rules, applied in the order of positions.
 
 mod attempts;
+mod crowd;
 mod locks;
 mod panics;
 

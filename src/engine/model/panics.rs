@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use shuttle::thread::{spawn, yield_now};
 
-use super::{Ask, FUSE, ID, Trial, Way, any_ask, any_options, is_impatience};
+use super::{Ask, FUSE, ID, Trial, Way, any_ask, any_options, crowd};
 use crate::engine::Options;
 use crate::error::{Error, Fence};
 use crate::log::MemoryStore;
@@ -15,16 +15,9 @@ use crate::model::{explore, pick};
 fn a_panic_in_decide_frees_its_locks() {
     explore(|| {
         let (trial, engine, handle) = Trial::opened(MemoryStore::default());
-        let mut threads: Vec<_> = (0..2)
-            .map(|_| {
-                let (trial, handle) = (trial.clone(), handle.with(any_options()));
-                spawn(move || {
-                    if let Some(Err(error)) = trial.call(&handle, Way::any(), any_ask()) {
-                        assert!(is_impatience(&error, handle.options()), "{error}");
-                    }
-                })
-            })
-            .collect();
+        let mut threads = crowd::start(&trial, &handle, 2, any_options, |_, trial, handle| {
+            crowd::patiently(trial, handle, Way::any(), any_ask());
+        });
         let (panicking, theirs) = (trial.clone(), handle.with(any_options()));
         threads.push(spawn(move || {
             let ask = Ask::Panic { seat: pick(3) as u8 };
@@ -37,7 +30,7 @@ fn a_panic_in_decide_frees_its_locks() {
                 Ok(Some(other)) => panic!("{other:?}"),
             }
         }));
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        crowd::join(threads);
         trial.check(engine, &handle);
     });
 }
@@ -47,22 +40,16 @@ fn a_panic_in_apply_fences_until_the_state_is_rebuilt() {
     explore(|| {
         let (trial, engine, handle) = Trial::opened(MemoryStore::default());
         FUSE.set(true);
-        let threads: Vec<_> = (0..3)
-            .map(|_| {
-                let (trial, handle) = (trial.clone(), handle.with(any_options()));
-                spawn(move || {
-                    for _ in 0..=pick(2) {
-                        match trial.call(&handle, Way::any(), any_ask()) {
-                            Some(Err(Error::ApplyPanicked { .. })) => assert!(!FUSE.get()),
-                            Some(Err(Error::Fenced { reason, .. })) => assert_eq!(reason, Fence::Rebuilding),
-                            Some(Err(error)) => assert!(is_impatience(&error, handle.options()), "{error}"),
-                            _ => {}
-                        }
-                    }
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        crowd::join(crowd::start(&trial, &handle, 3, any_options, |_, trial, handle| {
+            for _ in 0..=pick(2) {
+                match trial.call(handle, Way::any(), any_ask()) {
+                    Some(Err(Error::ApplyPanicked { .. })) => assert!(!FUSE.get()),
+                    Some(Err(Error::Fenced { reason, .. })) => assert_eq!(reason, Fence::Rebuilding),
+                    Some(Err(error)) => crowd::only_impatience(handle, &error),
+                    _ => {}
+                }
+            }
+        }));
         FUSE.set(false);
         while let Err(error) = handle.read(ID) {
             assert!(matches!(error, Error::Fenced { reason: Fence::Rebuilding, .. }), "{error}");
@@ -70,7 +57,7 @@ fn a_panic_in_apply_fences_until_the_state_is_rebuilt() {
         }
         let patient = handle.with(Options::pessimistic());
         match trial.call(&patient, Way::Execute, Ask::Clear) {
-            Some(Err(error)) => assert!(is_impatience(&error, patient.options()), "{error}"),
+            Some(Err(error)) => crowd::only_impatience(&patient, &error),
             answer => assert!(answer.is_some()),
         }
         trial.check(engine, &handle);
@@ -83,18 +70,14 @@ fn a_panic_in_the_first_apply_leaves_no_stream() {
     explore(|| {
         let (trial, engine, handle) = Trial::new(MemoryStore::default());
         FUSE.set(true);
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                let (trial, handle) = (trial.clone(), handle.with(any_options()));
-                spawn(move || match trial.call(&handle, Way::any(), Ask::Open) {
-                    Some(Err(Error::ApplyPanicked { .. })) => {}
-                    Some(Err(Error::Fenced { reason, .. })) => assert_eq!(reason, Fence::Rebuilding),
-                    Some(Err(error)) => assert!(is_impatience(&error, handle.options()), "{error}"),
-                    _ => {}
-                })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        crowd::join(crowd::start(&trial, &handle, 2, any_options, |_, trial, handle| {
+            match trial.call(handle, Way::any(), Ask::Open) {
+                Some(Err(Error::ApplyPanicked { .. })) => {}
+                Some(Err(Error::Fenced { reason, .. })) => assert_eq!(reason, Fence::Rebuilding),
+                Some(Err(error)) => crowd::only_impatience(handle, &error),
+                _ => {}
+            }
+        }));
         FUSE.set(false);
         // The thread that rebuilds is the last to leave. Not asked by a read, which would tidy up itself.
         let exists = || handle.registry.find(ID).is_some_and(|stream| stream.exists());
