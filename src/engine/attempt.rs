@@ -339,6 +339,8 @@ impl<A: Aggregate> Call<'_, '_, A> {
                 Ok(None)
             }
             Commit::Conflict => self.conflict(stream, progress).map(|()| None),
+            // Does not come back: the panic has passed through.
+            Commit::PolicyPanicked => Ok(None),
             Commit::Violated(policy) => Err(Error::PolicyViolated { stream: stream.name.clone(), policy }),
             Commit::Panicked(message) => {
                 rebuild::start(shared, &self.handle.registry, stream, &message);

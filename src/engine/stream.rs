@@ -131,10 +131,8 @@ type Replaced<A> = SmallVec<[StateArc<<A as Aggregate>::State>; 1]>;
 struct After<'a, A: Aggregate> {
     /// May be the last holders of a user's value.
     replaced: &'a mut Replaced<A>,
-    /// What `apply` panicked with: dropping it is foreign code too.
+    /// What `apply` or a policy panicked with: dropping it is foreign code too.
     panic: &'a mut Option<Box<dyn Any + Send>>,
-    /// What a policy panicked with, to be passed on.
-    policy_panic: &'a mut Option<Box<dyn Any + Send>>,
     wakes: &'a mut Wakes,
 }
 
@@ -148,6 +146,8 @@ pub(crate) enum Commit {
     Locked,
     /// An event breaks this policy; nothing was stored, nothing has changed.
     Violated(&'static str),
+    /// As when one is broken; the panic passes through to the caller.
+    PolicyPanicked,
     /// `apply` panicked; nothing was stored, the stream is fenced.
     Panicked(Cause),
 }
@@ -254,17 +254,12 @@ impl<'s, A: Aggregate> Running<'s, A> {
     pub(crate) fn commit(mut self, log: &Log, proposal: &Proposal<'_, A>) -> Result<Commit, Error> {
         let stream = self.stream;
         let mut wakes = Wakes::default();
-        let (mut replaced, mut panic, mut policy_panic) = (Replaced::<A>::new(), None, None);
+        let (mut replaced, mut panic) = (Replaced::<A>::new(), None);
         let result = {
             let mut inner = stream.inner.lock();
             let result = match stream.check(&inner, log) {
                 Ok(()) => {
-                    let mut after = After {
-                        replaced: &mut replaced,
-                        panic: &mut panic,
-                        policy_panic: &mut policy_panic,
-                        wakes: &mut wakes,
-                    };
+                    let mut after = After { replaced: &mut replaced, panic: &mut panic, wakes: &mut wakes };
                     self.commit_locked(&mut inner, log, proposal, &mut after)
                 }
                 Err(error) => Err(error),
@@ -273,9 +268,13 @@ impl<'s, A: Aggregate> Running<'s, A> {
             result
         };
         wakes.fire();
+        if replaced.is_empty() && panic.is_none() {
+            return result;
+        }
+        let passed_on = panic.take_if(|_| matches!(result, Ok(Commit::PolicyPanicked)));
         // The decision stands, whatever a user's `Drop` does.
         let _ = catch_unwind(AssertUnwindSafe(|| drop((replaced, panic))));
-        if let Some(panic) = policy_panic {
+        if let Some(panic) = passed_on {
             resume_unwind(panic);
         }
         result
@@ -317,7 +316,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
                 })),
                 policies => match apply_checked(state, events, policies, after) {
                     Ok(applied) => applied,
-                    Err(policy) => return Ok(Commit::Violated(policy)),
+                    Err(broken) => return Ok(broken),
                 },
             };
             if let Err(panic) = applied {
@@ -379,14 +378,15 @@ impl<A: Aggregate> Drop for Running<'_, A> {
     }
 }
 
-/// Applies events that have policies to keep. If one is broken, or panics, the state is what it was, and the
-/// policy's name is returned.
+/// Applies events that have policies to keep. If one is broken, or panics, the state is what it was, and that
+/// is returned.
+#[cold]
 fn apply_checked<A: Aggregate>(
     state: &mut StateArc<A::State>,
     events: &[A::Event],
     policies: &[Policy<A>],
     after: &mut After<'_, A>,
-) -> Result<std::thread::Result<()>, &'static str> {
+) -> Result<std::thread::Result<()>, Commit> {
     let original = StateArc::clone(state);
     for event in events {
         let before = StateArc::clone(state);
@@ -400,10 +400,10 @@ fn apply_checked<A: Aggregate>(
         after.replaced.push(before);
         let broken = match asked {
             Ok(None) => continue,
-            Ok(Some(policy)) => policy,
+            Ok(Some(policy)) => Commit::Violated(policy),
             Err(panic) => {
-                *after.policy_panic = Some(panic);
-                "panicked"
+                *after.panic = Some(panic);
+                Commit::PolicyPanicked
             }
         };
         after.replaced.push(std::mem::replace(state, original));

@@ -39,10 +39,11 @@ impl Draft {
         // One byte holds the length of nearly every event; a longer one moves its payload.
         self.put_byte(0);
         let start = self.bytes().len();
-        let too_large = Error::TooLarge { bytes: self.limit.saturating_add(1), limit: self.limit };
-        let Some(room) = self.limit.checked_sub(start) else { return Err(too_large) };
+        let limit = self.limit;
+        let too_large = || Error::TooLarge { bytes: limit.saturating_add(1), limit };
+        let room = limit.checked_sub(start).ok_or_else(too_large)?;
         encode_to(value, self, room).map_err(|failure| match failure {
-            EncodeFailure::TooLarge => too_large,
+            EncodeFailure::TooLarge => too_large(),
             EncodeFailure::Serde(cause) => Error::Encode { cause: cause.into() },
         })?;
         match u8::try_from(self.bytes().len() - start) {
