@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::error::Invalid;
 pub use crate::intern::Interner;
 use crate::limits::Limits;
+pub use crate::scope::LockedParts;
 use crate::scope::Scope;
 
 /// A consistency boundary: its state is the fold of its events, and every command is decided
@@ -120,6 +121,24 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
     /// Default: [`Scope::Whole`].
     fn scope(_state: &Self::State, _command: &Self::Command) -> Scope {
         Scope::Whole
+    }
+
+    /// As [`scope`](Self::scope), for a caller who would rather have other parts than wait for those that somebody
+    /// has locked: chooses only among parts that `locked` does not contain. `decide` finds the choice in
+    /// [`Context::scope`] and makes no other.
+    ///
+    /// Default: a command names its parts and cannot choose others.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`] for a command that leaves no choice; the caller gets it as
+    /// [`Error::InvalidCommand`](crate::Error::InvalidCommand).
+    fn scope_skipping(
+        _state: &Self::State,
+        _command: &Self::Command,
+        _locked: &LockedParts,
+    ) -> Result<Scope, Invalid> {
+        Err(Invalid::new("the command names its parts; only one that leaves a choice can skip what is locked"))
     }
 
     /// The decision: events, or a rejection. Pure but for its services; may be slow, since no mutex

@@ -1,7 +1,9 @@
 //! What a command depends on: named parts of an aggregate, or the whole of it.
 
+use std::collections::HashSet;
 use std::fmt;
 
+use foldhash::quality::RandomState;
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
@@ -131,6 +133,27 @@ impl Scope {
             keys.dedup();
         }
         keys
+    }
+}
+
+/// The parts that others had locked when somebody looked. They may be free, and others locked, a moment later:
+/// what is chosen by it is locked, or checked, all the same.
+#[derive(Clone, Debug, Default)]
+pub struct LockedParts {
+    whole: bool,
+    parts: HashSet<Part, RandomState>,
+}
+
+impl LockedParts {
+    /// Whether somebody had locked this part, or everything.
+    pub fn contains(&self, part: &Part) -> bool {
+        self.whole || self.parts.contains(part)
+    }
+}
+
+impl FromIterator<Part> for LockedParts {
+    fn from_iter<I: IntoIterator<Item = Part>>(parts: I) -> Self {
+        Self { whole: false, parts: parts.into_iter().collect() }
     }
 }
 
