@@ -125,6 +125,26 @@ pub enum Error {
         /// What is wrong with it.
         why: Invalid,
     },
+    /// **Fix.** A command id must have 1 to 255 bytes.
+    InvalidCommandId {
+        /// How many bytes it has.
+        bytes: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// **Fix.** Another command came with this id before, or the same one to another stream. Nothing was
+    /// decided; give every command an id of its own.
+    IdReused {
+        /// The id.
+        id: SmolStr,
+    },
+    /// **Fix.** The metadata has more bytes than [`Limits::metadata_bytes`](crate::Limits::metadata_bytes).
+    MetadataTooLarge {
+        /// How many bytes all its texts have together.
+        bytes: usize,
+        /// How many they may have.
+        limit: usize,
+    },
     /// **Fix.** The decision encodes to more than one entry may hold.
     TooLarge {
         /// At least how many bytes it needs.
@@ -306,6 +326,9 @@ impl Error {
             Self::InvalidId { .. }
             | Self::UnknownStream { .. }
             | Self::InvalidCommand { .. }
+            | Self::InvalidCommandId { .. }
+            | Self::IdReused { .. }
+            | Self::MetadataTooLarge { .. }
             | Self::TooLarge { .. }
             | Self::Encode { .. }
             | Self::OutOfScope { .. }
@@ -352,6 +375,15 @@ impl fmt::Display for Error {
             }
             Self::UnknownStream { stream } => write!(f, "{stream} does not exist; create it first"),
             Self::InvalidCommand { why } => write!(f, "malformed command: {why}"),
+            Self::InvalidCommandId { bytes, limit } => {
+                write!(f, "a command id must have 1 to {limit} bytes, this one has {bytes}")
+            }
+            Self::IdReused { id } => {
+                write!(f, "the command id {id:?} belongs to another command; give each an id of its own")
+            }
+            Self::MetadataTooLarge { bytes, limit } => {
+                write!(f, "the metadata has {bytes} bytes, it may have {limit}")
+            }
             Self::TooLarge { bytes, limit } => {
                 write!(f, "the decision needs at least {bytes} bytes, an entry may have {limit}")
             }

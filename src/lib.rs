@@ -50,6 +50,7 @@ pub mod error;
 mod intern;
 mod limits;
 mod log;
+mod metadata;
 #[cfg(all(test, shuttle))]
 mod model;
 mod scope;
@@ -66,7 +67,8 @@ pub use scope::{Part, Scope};
 
 /// What can be chosen: how an engine is opened, and how commands are run.
 pub mod options {
-    pub use crate::engine::{Builder, Concurrency, Effort, Exhausted, Options, Wait};
+    pub use crate::engine::{Builder, Call, Concurrency, Effort, Exhausted, Options, Wait};
+    pub use crate::metadata::Metadata;
 }
 
 /// A stream's history, and what an open found.

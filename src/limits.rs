@@ -8,6 +8,8 @@ const MIB: usize = 1024 * KIB;
 /// Upper bound on [`Limits::entry_bytes`]: what a decoder will ever agree to read as one event.
 pub(crate) const MAX_ENTRY_BYTES: usize = 64 * MIB;
 
+const MAX_METADATA_BYTES: usize = 64 * KIB;
+
 /// The bounds an engine works within. All are checked before memory is spent.
 ///
 /// ```
@@ -34,6 +36,13 @@ pub struct Limits {
     /// exceed it waits, or gets [`Error::Busy`]; of several who look at the same moment, each may go beyond
     /// it by one entry.
     pub queue_bytes: usize,
+    /// Longest texts of one command's [`Metadata`](crate::options::Metadata), all together, in bytes, up to 64 KiB.
+    /// Default 4 KiB.
+    pub metadata_bytes: usize,
+    /// How many command ids are remembered, the latest ones, across restarts too. Default 1,000,000. An id
+    /// takes about 150 bytes of memory beside its text; one that is older than all these is decided
+    /// anew. See [`Call::id`](crate::options::Call::id).
+    pub command_ids: usize,
 }
 
 impl Default for Limits {
@@ -44,6 +53,8 @@ impl Default for Limits {
             entry_bytes: 16 * MIB,
             batch_bytes: 4 * MIB - KIB,
             queue_bytes: 64 * MIB,
+            metadata_bytes: 4 * KIB,
+            command_ids: 1_000_000,
         }
     }
 }
@@ -63,6 +74,12 @@ impl Limits {
         }
         if !(KIB..=MAX_ENTRY_BYTES).contains(&self.batch_bytes) {
             return wrong("batch_bytes must be 1 KiB to 64 MiB");
+        }
+        if self.metadata_bytes > MAX_METADATA_BYTES {
+            return wrong("metadata_bytes must be at most 64 KiB");
+        }
+        if self.command_ids == 0 {
+            return wrong("command_ids must be at least 1, or no id is ever known again");
         }
         if self.queue_bytes < self.entry_bytes {
             return wrong("queue_bytes must be at least entry_bytes, or a large entry waits for ever");

@@ -48,7 +48,7 @@ fn handles(engine: &Engine) -> (Handle<Venue>, Handle<FlashSale>) {
     (engine.handle(VenueServices::default()).unwrap(), engine.handle(()).unwrap())
 }
 
-fn wait<A: boxoffice::Aggregate>(receipts: Vec<Receipt<A>>) {
+fn wait<A: boxoffice::Aggregate>(receipts: Vec<Receipt<boxoffice::Outcome<A>>>) {
     for receipt in receipts {
         let _ = receipt.wait().unwrap();
     }

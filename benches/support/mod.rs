@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use boxoffice::layout::Layout;
 use boxoffice::venue::{Venue, VenueCommand, VenueServices};
-use boxoffice::{Engine, Handle, Options, Receipt};
+use boxoffice::{Engine, Handle, Options, Outcome, Receipt};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -105,8 +105,8 @@ pub fn order(shows: usize, seats: usize, share: f64) -> Vec<(u32, u32)> {
 /// Sells `order` from this thread with up to [`IN_FLIGHT`] decisions under way; returns when the last
 /// one is durable.
 pub fn sell_pipelined(sale: &Sale, order: &[(u32, u32)]) {
-    let mut under_way: VecDeque<Receipt<Venue>> = VecDeque::with_capacity(IN_FLIGHT);
-    let settle = |receipt: Receipt<Venue>| {
+    let mut under_way: VecDeque<Receipt<Outcome<Venue>>> = VecDeque::with_capacity(IN_FLIGHT);
+    let settle = |receipt: Receipt<Outcome<Venue>>| {
         assert!(receipt.wait().expect("durable").is_accepted());
     };
     for &(show, seat) in order {

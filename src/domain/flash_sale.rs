@@ -37,7 +37,7 @@ pub const MAX_BUYER_BYTES: usize = 255;
 pub enum FlashSale {}
 
 /// What a [`FlashSale`] can be asked to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum FlashSaleCommand {
     /// Opens the sale. The only command that may be a sale's first.

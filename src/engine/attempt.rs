@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::commit::{Change, Commit, Proposal, Refusal};
 use super::handle::Handle;
 use super::options::{Concurrency, Exhausted, Wait};
 use super::outcome::{Decision, Effort, Outcome};
 use super::rebuild;
-use super::stream::{Commit, Proposal, Requested, Running, Snapshot, Stream};
+use super::stream::{Requested, Running, Snapshot, Stream};
 use crate::aggregate::{Aggregate, Context, Events};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::log::{Draft, EventKind};
+use crate::log::{Draft, EventKind, entry_bytes, put_answer};
 use crate::scope::Scope;
 use crate::sync::{Patience, Waiter};
 
@@ -27,14 +28,18 @@ pub(crate) struct Decided<A: Aggregate> {
     pub(crate) wait_for: u64,
 }
 
-/// One call: a command on a stream, until it has an outcome.
-pub(crate) struct Call<'c, 't, A: Aggregate> {
+/// A command on a stream, until it has an outcome.
+pub(crate) struct Execution<'c, 't, A: Aggregate> {
     pub(crate) handle: &'c Handle<A>,
     pub(crate) id: &'c str,
     pub(crate) command: &'c A::Command,
     pub(crate) patience: &'c mut Patience<'t>,
     /// Whether the caller leaves without waiting, so that the writer must be told of the entry.
     pub(crate) nudge: bool,
+    /// What the entry carries beside its events.
+    pub(crate) sections: &'c [u8],
+    /// Whether there is an entry whatever was decided: the command has an id, which has to be known again.
+    pub(crate) always: bool,
 }
 
 /// Where a decision was stored.
@@ -47,10 +52,13 @@ impl Place {
     fn outcome<A: Aggregate>(
         self,
         decision: Decision<A>,
+        encoded: &Encoded,
         decided_at: Timestamp,
         effort: Effort,
     ) -> Decided<A> {
-        let Self { position, version } = self;
+        let position = self.position;
+        // An answer is about the version that was looked at, as its entry says.
+        let version = if encoded.versions == 0 { encoded.seen } else { self.version };
         let outcome = Outcome { decision, version, position, decided_at, effort };
         Decided { outcome, wait_for: position }
     }
@@ -84,6 +92,11 @@ struct Encoded {
     draft: Draft,
     /// What each event touches; nothing for a rejection.
     touched: SmallVec<[Scope; 1]>,
+    /// The version that it was decided on, and how many the entry takes.
+    seen: u64,
+    versions: u32,
+    /// The call's sections and the answer, for an entry that takes none.
+    answer: Vec<u8>,
     /// What the entry takes at most.
     bytes: usize,
 }
@@ -116,7 +129,7 @@ struct Plan {
     whole: bool,
 }
 
-impl<A: Aggregate> Call<'_, '_, A> {
+impl<A: Aggregate> Execution<'_, '_, A> {
     pub(crate) async fn run(mut self) -> Result<Decided<A>, Error> {
         let log = &*self.handle.shared.log;
         log.check_running()?;
@@ -234,15 +247,24 @@ impl<A: Aggregate> Call<'_, '_, A> {
             Err(rejection) => Decision::Rejected(rejection),
         };
         let draft = Draft::new(log.limits().entry_bytes);
-        let mut encoded = Encoded { draft, touched: SmallVec::new(), bytes: 0 };
-        if !self.encode(stream, &scope, version, &decision, &mut encoded)? {
+        let mut encoded = Encoded {
+            draft,
+            touched: SmallVec::new(),
+            seen: version,
+            versions: 0,
+            answer: Vec::new(),
+            bytes: 0,
+        };
+        self.encode(stream, &scope, &decision, &mut encoded)?;
+        if encoded.versions == 0 && !self.always {
             drop(running);
             let effort = progress.effort;
             let outcome = Outcome { decision, version, position: 0, decided_at, effort };
             // It was decided on what others wrote: durable when all of that is.
             return Ok(Step::Decided(Decided { outcome, wait_for: log.tail() }));
         }
-        encoded.bytes = encoded.draft.bytes_with(stream.name.bytes());
+        let sections = self.sections.len() + encoded.answer.len();
+        encoded.bytes = entry_bytes(sections, stream.name.bytes(), &encoded.draft);
         if !log.has_room(encoded.bytes)? {
             if self.handle.options.wait == Wait::Never {
                 log.check_running()?;
@@ -252,7 +274,7 @@ impl<A: Aggregate> Call<'_, '_, A> {
         }
         let proposal = self.proposal(&scope, &decision, &encoded, decided_at);
         match self.commit(stream, running, &proposal, progress)? {
-            Some(place) => Ok(Step::Decided(place.outcome(decision, decided_at, progress.effort))),
+            Some(place) => Ok(Step::Decided(place.outcome(decision, &encoded, decided_at, progress.effort))),
             None => Ok(Step::Again),
         }
     }
@@ -268,21 +290,20 @@ impl<A: Aggregate> Call<'_, '_, A> {
         self.handle.shared.log.wait_for_room(encoded.bytes, self.patience).await?;
         let proposal = self.proposal(&scope, &decision, &encoded, decided_at);
         match self.commit(stream, running, &proposal, progress)? {
-            Some(place) => Ok(Step::Decided(place.outcome(decision, decided_at, progress.effort))),
+            Some(place) => Ok(Step::Decided(place.outcome(decision, &encoded, decided_at, progress.effort))),
             None => Ok(Step::Again),
         }
     }
 
-    /// Encodes what is to be stored and checks that it stays in scope. False if nothing is.
+    /// Encodes what is to be stored and checks that it stays in scope.
     fn encode(
         &self,
         stream: &Stream<A>,
         scope: &Scope,
-        version: u64,
         decision: &Decision<A>,
         encoded: &mut Encoded,
-    ) -> Result<bool, Error> {
-        let Encoded { draft, touched, .. } = encoded;
+    ) -> Result<(), Error> {
+        let Encoded { draft, touched, seen, versions, .. } = encoded;
         match decision {
             Decision::Accepted(events) => {
                 for event in events.iter() {
@@ -296,15 +317,22 @@ impl<A: Aggregate> Call<'_, '_, A> {
                     touched.push(touches);
                     draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
                 }
-                Ok(!events.is_empty())
+                *versions = events.len() as u32;
             }
             // A stream is not created by a rejection.
-            Decision::Rejected(rejection) if version > 0 && self.handle.options.record_rejections => {
-                draft.push(EventKind::Rejection, A::EVENT_VERSION, rejection)?;
-                Ok(true)
+            Decision::Rejected(rejection) if self.always || self.handle.options.record_rejections => {
+                if *seen > 0 || self.always {
+                    draft.push(EventKind::Rejection, A::EVENT_VERSION, rejection)?;
+                }
+                *versions = u32::from(*seen > 0);
             }
-            Decision::Rejected(_) => Ok(false),
+            Decision::Rejected(_) => {}
         }
+        if self.always && *versions == 0 {
+            encoded.answer = self.sections.to_vec();
+            put_answer(&mut encoded.answer, *seen, draft);
+        }
+        Ok(())
     }
 
     fn proposal<'p>(
@@ -318,9 +346,16 @@ impl<A: Aggregate> Call<'_, '_, A> {
             Decision::Accepted(events) => events,
             Decision::Rejected(_) => &[],
         };
-        let Encoded { draft, touched, bytes } = encoded;
-        let policies = &self.handle.registry.policies;
-        Proposal { scope, events, touched, policies, decided_at, draft, bytes: *bytes, nudge: self.nudge }
+        let Encoded { draft, touched, versions, answer, bytes, .. } = encoded;
+        Proposal {
+            scope,
+            change: Change { events, touched, draft, versions: *versions },
+            policies: &self.handle.registry.policies,
+            decided_at,
+            sections: if answer.is_empty() { self.sections } else { answer },
+            bytes: *bytes,
+            nudge: self.nudge,
+        }
     }
 
     /// The decision's place in the log; none if the attempt has to start again.
@@ -332,17 +367,20 @@ impl<A: Aggregate> Call<'_, '_, A> {
         progress: &mut Progress,
     ) -> Result<Option<Place>, Error> {
         let shared = &self.handle.shared;
-        match running.commit(&shared.log, proposal)? {
-            Commit::Done { position, version } => Ok(Some(Place { position, version })),
-            Commit::Locked => {
+        let refusal = match running.commit(&shared.log, proposal)? {
+            Commit::Done { position, version } => return Ok(Some(Place { position, version })),
+            Commit::Refused(refusal) => refusal,
+        };
+        match refusal {
+            Refusal::Locked => {
                 progress.effort.turn = true;
                 Ok(None)
             }
-            Commit::Conflict => self.conflict(stream, progress).map(|()| None),
+            Refusal::Conflict => self.conflict(stream, progress).map(|()| None),
             // Does not come back: the panic has passed through.
-            Commit::PolicyPanicked => Ok(None),
-            Commit::Violated(policy) => Err(Error::PolicyViolated { stream: stream.name.clone(), policy }),
-            Commit::Panicked(message) => {
+            Refusal::PolicyPanicked => Ok(None),
+            Refusal::Violated(policy) => Err(Error::PolicyViolated { stream: stream.name.clone(), policy }),
+            Refusal::Panicked(message) => {
                 rebuild::start(shared, &self.handle.registry, stream, &message);
                 Err(Error::ApplyPanicked { stream: stream.name.clone(), message })
             }

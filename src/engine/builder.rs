@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use redb::StorageBackend;
 use smol_str::SmolStr;
 
+use super::ids::Ids;
 use super::options::Options;
 use super::policy::Policy;
 use super::recover::replay_all;
@@ -229,12 +230,13 @@ impl Builder {
                 report(Progress { entries, events });
             }
         };
-        let mut recovery = replay_all(&mut opening, &self.registries, &mut report)?;
+        let ids = Ids::new(self.limits.command_ids);
+        let mut recovery = replay_all(&mut opening, &self.registries, &ids, &mut report)?;
         recovery.replay_time = began.elapsed();
         let log = Arc::new(opening.into_log(Arc::clone(&self.clock), self.limits));
         let writer = start_writer(&log)?;
         let timer = Timer::default();
-        let shared = Arc::new(Shared { log, clock: self.clock, timer, registries: self.registries });
+        let shared = Arc::new(Shared { log, clock: self.clock, timer, ids, registries: self.registries });
         Ok(Engine { shared, writer: Some(writer), recovery })
     }
 }

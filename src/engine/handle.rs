@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::Shared;
-use super::attempt::{Call, Decided};
+use super::call::Call;
 use super::history::History;
 use super::options::Options;
 use super::outcome::{Outcome, View};
@@ -15,7 +15,7 @@ use super::receipt::Receipt;
 use super::registry::Registry;
 use crate::aggregate::Aggregate;
 use crate::error::{Error, StreamName};
-use crate::sync::{Patience, run_blocking};
+use crate::metadata::Metadata;
 
 /// The aggregates of one type in an [`Engine`](crate::Engine).
 ///
@@ -28,6 +28,8 @@ pub struct Handle<A: Aggregate> {
     pub(crate) registry: Arc<Registry<A>>,
     pub(crate) services: Arc<A::Services>,
     pub(crate) options: Options,
+    /// What every call of this handle says about itself.
+    pub(crate) metadata: Option<Arc<Metadata>>,
 }
 
 impl<A: Aggregate> Clone for Handle<A> {
@@ -37,6 +39,7 @@ impl<A: Aggregate> Clone for Handle<A> {
             registry: Arc::clone(&self.registry),
             services: Arc::clone(&self.services),
             options: self.options,
+            metadata: self.metadata.clone(),
         }
     }
 }
@@ -48,13 +51,28 @@ impl<A: Aggregate> Handle<A> {
             .and_then(|registry| Arc::clone(registry).into_any().downcast::<Registry<A>>().ok())
             .ok_or(Error::NotRegistered { aggregate: A::TYPE })?;
         let options = registry.options;
-        Ok(Self { shared: Arc::clone(shared), registry, services, options })
+        Ok(Self { shared: Arc::clone(shared), registry, services, options, metadata: None })
     }
 
     /// The same aggregates with other options: make one per way of calling and keep it.
     #[must_use]
     pub fn with(&self, options: Options) -> Self {
         Self { options, ..self.clone() }
+    }
+
+    /// The same aggregates, whose commands all say this about themselves, on top of what this handle's say:
+    /// make one per request or session.
+    #[must_use]
+    pub fn with_metadata(&self, metadata: &Metadata) -> Self {
+        let mine = self.metadata.as_deref();
+        let all = mine.map_or_else(|| metadata.clone(), |mine| mine.overlaid(metadata));
+        Self { metadata: Some(Arc::new(all)), ..self.clone() }
+    }
+
+    /// Starts a call that has more to say than its command: an id, so that the same call again is one
+    /// decision, or metadata.
+    pub fn call(&self) -> Call<'_, A> {
+        Call::new(self)
     }
 
     /// The options that this handle's commands run with.
@@ -79,8 +97,7 @@ impl<A: Aggregate> Handle<A> {
     /// A panic of `decide`, of a service or of the clock passes through to the caller. It leaves no
     /// trace and frees every lock.
     pub fn execute(&self, id: impl AsRef<str>, command: &A::Command) -> Result<Outcome<A>, Error> {
-        let mut patience = Patience::of_thread(self.options.limit());
-        run_blocking(self.run_to_disk(id.as_ref(), command, &mut patience))
+        self.call().execute(id, command)
     }
 
     /// [`execute`](Self::execute) for a task.
@@ -93,8 +110,7 @@ impl<A: Aggregate> Handle<A> {
         id: impl AsRef<str>,
         command: &A::Command,
     ) -> Result<Outcome<A>, Error> {
-        let mut patience = Patience::of_task(self.options.limit(), &self.shared.timer);
-        self.run_to_disk(id.as_ref(), command, &mut patience).await
+        self.call().execute_async(id, command).await
     }
 
     /// Decides a command and returns as soon as the decision has its place in the log. Wait on the
@@ -108,9 +124,8 @@ impl<A: Aggregate> Handle<A> {
     /// # Panics
     ///
     /// As [`execute`](Self::execute).
-    pub fn submit(&self, id: impl AsRef<str>, command: &A::Command) -> Result<Receipt<A>, Error> {
-        let mut patience = Patience::of_thread(self.options.limit());
-        run_blocking(self.run(id.as_ref(), command, &mut patience, true)).map(|it| self.receipt(it))
+    pub fn submit(&self, id: impl AsRef<str>, command: &A::Command) -> Result<Receipt<Outcome<A>>, Error> {
+        self.call().submit(id, command)
     }
 
     /// [`submit`](Self::submit) for a task: suspends for locks and for room in the queue.
@@ -118,9 +133,12 @@ impl<A: Aggregate> Handle<A> {
     /// # Errors
     ///
     /// As there.
-    pub async fn submit_async(&self, id: impl AsRef<str>, command: &A::Command) -> Result<Receipt<A>, Error> {
-        let mut patience = Patience::of_task(self.options.limit(), &self.shared.timer);
-        self.run(id.as_ref(), command, &mut patience, true).await.map(|it| self.receipt(it))
+    pub async fn submit_async(
+        &self,
+        id: impl AsRef<str>,
+        command: &A::Command,
+    ) -> Result<Receipt<Outcome<A>>, Error> {
+        self.call().submit_async(id, command).await
     }
 
     /// The state of a stream now. Never waits for a decision that is being made, nor for the disk:
@@ -171,33 +189,6 @@ impl<A: Aggregate> Handle<A> {
 
     pub(crate) fn name(&self, id: &str) -> StreamName {
         Registry::<A>::name(id)
-    }
-
-    async fn run_to_disk(
-        &self,
-        id: &str,
-        command: &A::Command,
-        patience: &mut Patience<'_>,
-    ) -> Result<Outcome<A>, Error> {
-        // A thread commits in place if nobody else does; a task needs the writer.
-        let nudge = !patience.is_thread();
-        let decided = self.run(id, command, patience, nudge).await?;
-        self.shared.log.wait_durable(decided.wait_for, patience).await?;
-        Ok(decided.outcome)
-    }
-
-    async fn run(
-        &self,
-        id: &str,
-        command: &A::Command,
-        patience: &mut Patience<'_>,
-        nudge: bool,
-    ) -> Result<Decided<A>, Error> {
-        Call { handle: self, id, command, patience, nudge }.run().await
-    }
-
-    fn receipt(&self, decided: Decided<A>) -> Receipt<A> {
-        Receipt::new(Arc::clone(&self.shared), decided.outcome, decided.wait_for)
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::Shared;
 use super::scan::spans_of;
 use super::stream::Whereabouts;
@@ -11,6 +13,7 @@ use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
 use crate::log::{EventKind, EventView, decode};
+use crate::metadata::Metadata;
 
 /// One number of a stream's history.
 pub struct Recorded<A: Aggregate> {
@@ -22,6 +25,10 @@ pub struct Recorded<A: Aggregate> {
     pub decided_at: Timestamp,
     /// When it became durable: never decreases along the log, also across restarts.
     pub committed_at: Timestamp,
+    /// The id of the command that caused it, if it had one.
+    pub command_id: Option<SmolStr>,
+    /// What the call said about itself, if it did.
+    pub metadata: Option<Arc<Metadata>>,
     /// What happened.
     pub what: Happened<A>,
 }
@@ -66,12 +73,21 @@ impl<A: Aggregate> History<A> {
             let (name, ready) = (&self.name, &mut self.ready);
             spans_of(&view, self.number, self.next..=until, |found| {
                 let (position, decided_at) = (found.position, found.decided_at);
+                let command_id = found.sections.command()?.map(|asked| SmolStr::new(asked.id));
+                let metadata = found.sections.metadata()?.map(Arc::new);
                 let events = found.events.take(found.span.events as usize);
                 for (version, event) in (found.span.first_version..).zip(events) {
                     let what =
                         happened(&event?).map_err(|reason| Error::Fenced { stream: name.clone(), reason })?;
-                    let committed_at = view.committed_at;
-                    ready.push_back(Ok(Recorded { version, position, decided_at, committed_at, what }));
+                    ready.push_back(Ok(Recorded {
+                        version,
+                        position,
+                        decided_at,
+                        committed_at: view.committed_at,
+                        command_id: command_id.clone(),
+                        metadata: metadata.clone(),
+                        what,
+                    }));
                 }
                 Ok(())
             })?;
@@ -81,7 +97,7 @@ impl<A: Aggregate> History<A> {
     }
 }
 
-fn happened<A: Aggregate>(event: &EventView<'_>) -> Result<Happened<A>, Fence> {
+pub(super) fn happened<A: Aggregate>(event: &EventView<'_>) -> Result<Happened<A>, Fence> {
     let supported = u32::from(A::EVENT_VERSION);
     if event.schema > supported {
         return Err(Fence::NewerEvent { found: event.schema, supported });

@@ -2,8 +2,11 @@
 
 mod attempt;
 mod builder;
+mod call;
+mod commit;
 mod handle;
 mod history;
+mod ids;
 mod lock;
 #[cfg(all(test, shuttle))]
 mod model;
@@ -25,6 +28,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builder::{Builder, Progress, Recovery};
+pub use call::Call;
 pub use handle::Handle;
 pub use history::{Happened, History, Recorded};
 pub use options::{Concurrency, Exhausted, Options, Wait};
@@ -36,6 +40,7 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::log::Log;
 use crate::sync::{JoinHandle, Patience, Timer, current, run_blocking};
+use ids::Ids;
 use registry::AnyRegistry;
 use replay::panic_message;
 
@@ -56,6 +61,7 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<Log>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) timer: Timer,
+    pub(crate) ids: Ids,
     pub(crate) registries: HashMap<TypeId, Arc<dyn AnyRegistry>>,
 }
 

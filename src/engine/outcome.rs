@@ -37,6 +37,8 @@ pub struct Effort {
     pub lock_waits: u32,
     /// Whether the decision was made as the holder of the scope's locks.
     pub turn: bool,
+    /// Whether nothing was decided: the command's id was known, and this is its first outcome.
+    pub repeated: bool,
 }
 
 impl<A: Aggregate> Outcome<A> {
@@ -92,6 +94,11 @@ impl<A: Aggregate> Outcome<A> {
     /// The time at which it was decided.
     pub fn decided_at(&self) -> Timestamp {
         self.decided_at
+    }
+
+    /// Whether this is the outcome of an earlier command with the same id.
+    pub fn is_repeated(&self) -> bool {
+        self.effort.repeated
     }
 
     /// What it took.

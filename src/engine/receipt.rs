@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Shared;
-use super::outcome::Outcome;
-use crate::aggregate::Aggregate;
 use crate::error::Error;
 use crate::sync::{Patience, Place, run_blocking};
 
@@ -17,17 +15,17 @@ use crate::sync::{Patience, Place, run_blocking};
 /// [`wait`](Receipt::wait) blocks until it is there, `.await` suspends until then. Both give the
 /// outcome. Dropping a receipt changes nothing: the decision stands.
 #[must_use = "the decision is not durable, and may be a rejection, until the receipt is waited for"]
-pub struct Receipt<A: Aggregate> {
+pub struct Receipt<T> {
     shared: Arc<Shared>,
     // Absent once the outcome was handed over.
-    outcome: Option<Outcome<A>>,
+    outcome: Option<T>,
     /// Durable when everything up to here is.
     position: u64,
     place: Option<Place>,
 }
 
-impl<A: Aggregate> Receipt<A> {
-    pub(crate) fn new(shared: Arc<Shared>, outcome: Outcome<A>, position: u64) -> Self {
+impl<T> Receipt<T> {
+    pub(crate) fn new(shared: Arc<Shared>, outcome: T, position: u64) -> Self {
         Self { shared, outcome: Some(outcome), position, place: None }
     }
 
@@ -44,7 +42,7 @@ impl<A: Aggregate> Receipt<A> {
 
     /// The outcome as decided, before it is durable: do not promise anything to anybody on it.
     /// `None` only after the receipt was awaited to its end.
-    pub fn provisional(&self) -> Option<&Outcome<A>> {
+    pub fn provisional(&self) -> Option<&T> {
         self.outcome.as_ref()
     }
 
@@ -54,15 +52,15 @@ impl<A: Aggregate> Receipt<A> {
     ///
     /// [`Error::OutcomeUnknown`] or [`Error::NotStored`] if the storage failed first: stop, and open
     /// the file again.
-    pub fn wait(mut self) -> Result<Outcome<A>, Error> {
+    pub fn wait(mut self) -> Result<T, Error> {
         let mut patience = Patience::of_thread(None);
         run_blocking(self.shared.log.wait_durable(self.position, &mut patience))?;
         self.outcome.take().ok_or(Error::Closed)
     }
 }
 
-impl<A: Aggregate> Future for Receipt<A> {
-    type Output = Result<Outcome<A>, Error>;
+impl<T> Future for Receipt<T> {
+    type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -75,9 +73,9 @@ impl<A: Aggregate> Future for Receipt<A> {
 }
 
 // Nothing in a receipt is pinned.
-impl<A: Aggregate> Unpin for Receipt<A> {}
+impl<T> Unpin for Receipt<T> {}
 
-impl<A: Aggregate> fmt::Debug for Receipt<A> {
+impl<T> fmt::Debug for Receipt<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receipt")
             .field("position", &self.position)

@@ -9,6 +9,7 @@ use crossbeam::channel::bounded;
 use smol_str::SmolStr;
 
 use super::builder::Recovery;
+use super::ids::Ids;
 use super::registry::AnyRegistry;
 use super::replay::AnyFold;
 use crate::error::Error;
@@ -31,6 +32,7 @@ const PORTIONS_AHEAD: usize = 4;
 pub(super) fn replay_all(
     opening: &mut Opening,
     registries: &HashMap<TypeId, Arc<dyn AnyRegistry>>,
+    ids: &Ids,
     report: &mut dyn FnMut(u64, u64),
 ) -> Result<Recovery, Error> {
     let mut types = Types::new();
@@ -43,18 +45,18 @@ pub(super) fn replay_all(
     let threads = parallelism().min(MOST_THREADS);
     let mut shares: Vec<Share<'_>> = (0..threads).map(|index| Share::new(index, threads, &types)).collect();
     // Threads come when there is more than a portion to do, and more than one can run.
-    let mut next = read(opening, threads, report)?;
+    let mut next = read(opening, threads, ids, report)?;
     let mut portions = 0;
     while let Some(works) = next {
         if portions > 0 && threads > 1 {
-            shares = on_threads(shares, opening, works, report)?;
+            shares = on_threads(shares, opening, works, ids, report)?;
             break;
         }
         for (share, work) in shares.iter_mut().zip(works) {
             share.take(&work)?;
         }
         portions += 1;
-        next = read(opening, threads, report)?;
+        next = read(opening, threads, ids, report)?;
     }
     let (entries, events) = opening.read_so_far();
     finish(shares, Recovery { entries, events, ..Recovery::default() })
@@ -71,6 +73,7 @@ struct Work {
 fn read(
     opening: &mut Opening,
     shares: usize,
+    ids: &Ids,
     report: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Vec<Work>>, Error> {
     let mut sorted: Vec<Vec<(usize, At)>> = vec![Vec::new(); shares];
@@ -79,12 +82,16 @@ fn read(
         let number = rows.len();
         let row = opening.next_row(|at, entry| {
             entries += 1;
+            if let Some(asked) = entry.sections.command()? {
+                ids.remember(asked.id, asked.fingerprint, at.position);
+            }
             for span in &entry.spans {
                 let Some(mine) = sorted.get_mut(span.stream as usize % shares) else { continue };
                 if mine.last() != Some(&(number, at)) {
                     mine.push((number, at));
                 }
             }
+            Ok(())
         })?;
         let Some(row) = row else { break };
         bytes += row.len();
@@ -103,6 +110,7 @@ fn on_threads<'r>(
     shares: Vec<Share<'r>>,
     opening: &mut Opening,
     first: Vec<Work>,
+    ids: &Ids,
     report: &mut dyn FnMut(u64, u64),
 ) -> Result<Vec<Share<'r>>, Error> {
     scope(|scope| {
@@ -123,7 +131,7 @@ fn on_threads<'r>(
             if busy.into_iter().any(|(line, work)| line.send(work).is_err()) {
                 break;
             }
-            match read(opening, lines.len(), report) {
+            match read(opening, lines.len(), ids, report) {
                 Ok(more) => next = more,
                 Err(error) => ended = Err(error),
             }

@@ -37,8 +37,7 @@ pub(crate) trait AnyFold: Send {
 
 impl<A: Aggregate> Fold<A> {
     pub(crate) fn new(registry: Arc<Registry<A>>, id: &str, number: u32) -> Self {
-        let mut inner = Inner::default();
-        inner.number = Some(number);
+        let inner = Inner { number: Some(number), ..Inner::default() };
         let pool = registry.interner.again();
         Self { registry, state: A::State::default(), inner, name: Registry::<A>::name(id), pool }
     }

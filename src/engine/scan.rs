@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::log::{Events, RowView, Span};
+use crate::log::{Events, RowView, Sections, Span};
 
 /// Consecutive events of the stream that was looked for: as many as the span says.
 pub(super) struct Found<'a> {
@@ -12,6 +12,7 @@ pub(super) struct Found<'a> {
     pub(super) decided_at: Timestamp,
     pub(super) span: &'a Span<'a>,
     pub(super) events: Events<'a>,
+    pub(super) sections: Sections<'a>,
 }
 
 /// Calls `visit` with every span of stream `number` at these positions of a row.
@@ -30,7 +31,8 @@ pub(super) fn spans_of(
         for span in &entry.spans {
             if span.stream == number {
                 let events = events.clone();
-                visit(Found { position, decided_at: entry.decided_at, span, events })?;
+                let (decided_at, sections) = (entry.decided_at, entry.sections);
+                visit(Found { position, decided_at, span, events, sections })?;
             }
             events.of_span(span, drop)?;
         }

@@ -1,21 +1,15 @@
 //! One stream: the mutex, and what it guards. Held for about 100 ns, never across user code but
 //! `apply`, policies and `State::clone`.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lock::{Locks, Ticket};
-use super::policy::Policy;
-use super::replay::panic_message;
 use super::stamps::Stamps;
-use smallvec::SmallVec;
-
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
-use crate::error::{Cause, Error, Fence, StreamName};
-use crate::log::{Draft, Entry, Log, StreamRef};
+use crate::error::{Error, Fence, StreamName};
+use crate::log::Log;
 use crate::scope::Scope;
 use crate::sync::{Mutex, Waiter, Wakes};
 
@@ -27,8 +21,8 @@ pub(crate) struct Stream<A: Aggregate> {
     pub(crate) name: StreamName,
     /// Whether the stream has a version. Not through `sync`: read inside the map of streams, where
     /// nothing may suspend.
-    exists: AtomicBool,
-    inner: Mutex<Inner<A>>,
+    pub(super) exists: AtomicBool,
+    pub(super) inner: Mutex<Inner<A>>,
 }
 
 /// What the mutex guards.
@@ -44,8 +38,8 @@ pub(crate) struct Inner<A: Aggregate> {
     /// The stream's number in the log, once it has one.
     pub(crate) number: Option<u32>,
     pub(crate) fence: Option<Fence>,
-    stamps: Stamps,
-    locks: Locks,
+    pub(super) stamps: Stamps,
+    pub(super) locks: Locks,
 }
 
 impl<A: Aggregate> Default for Inner<A> {
@@ -95,10 +89,10 @@ impl<A: Aggregate> Inner<A> {
 /// An attempt between its snapshot and its end: whatever happens, its stamp and its locks are given
 /// back.
 pub(crate) struct Running<'s, A: Aggregate> {
-    stream: &'s Stream<A>,
+    pub(super) stream: &'s Stream<A>,
     /// The snapshot's version, while its stamp is kept.
-    since: Option<u64>,
-    ticket: Option<Ticket>,
+    pub(super) since: Option<u64>,
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// What became of a request for locks.
@@ -107,49 +101,6 @@ pub(crate) enum Requested<'s, A: Aggregate> {
     Granted(Running<'s, A>, Snapshot<A>),
     /// Signaled when granted.
     Queued(Running<'s, A>, Arc<Waiter>),
-}
-
-/// An entry to commit: encoded, and checked against its own scope.
-pub(crate) struct Proposal<'a, A: Aggregate> {
-    pub(crate) scope: &'a Scope,
-    /// None for a rejection, which takes a number and touches nothing.
-    pub(crate) events: &'a [A::Event],
-    /// What each event touches.
-    pub(crate) touched: &'a [Scope],
-    pub(crate) policies: &'a [Policy<A>],
-    pub(crate) decided_at: Timestamp,
-    pub(crate) draft: &'a Draft,
-    /// What the entry takes at most.
-    pub(crate) bytes: usize,
-    /// Whether to wake the writer.
-    pub(crate) nudge: bool,
-}
-
-type Replaced<A> = SmallVec<[StateArc<<A as Aggregate>::State>; 1]>;
-
-/// What must wait until the mutex is released.
-struct After<'a, A: Aggregate> {
-    /// May be the last holders of a user's value.
-    replaced: &'a mut Replaced<A>,
-    /// What `apply` or a policy panicked with: dropping it is foreign code too.
-    panic: &'a mut Option<Box<dyn Any + Send>>,
-    wakes: &'a mut Wakes,
-}
-
-/// What became of a proposal.
-pub(crate) enum Commit {
-    /// Stored at this position, as the events up to this version.
-    Done { position: u64, version: u64 },
-    /// A part of the scope changed since the snapshot.
-    Conflict,
-    /// Somebody else holds a lock on the scope.
-    Locked,
-    /// An event breaks this policy; nothing was stored, nothing has changed.
-    Violated(&'static str),
-    /// As when one is broken; the panic passes through to the caller.
-    PolicyPanicked,
-    /// `apply` panicked; nothing was stored, the stream is fenced.
-    Panicked(Cause),
 }
 
 impl<A: Aggregate> Stream<A> {
@@ -201,7 +152,7 @@ impl<A: Aggregate> Stream<A> {
         })
     }
 
-    fn check(&self, inner: &Inner<A>, log: &Log) -> Result<(), Error> {
+    pub(super) fn check(&self, inner: &Inner<A>, log: &Log) -> Result<(), Error> {
         // After the mutex: a commit that met a stopped log may have changed the state.
         log.check_running()?;
         match &inner.fence {
@@ -250,114 +201,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
         inner.snapshot()
     }
 
-    /// The decisive step: check, apply, number, append, unlock, as one.
-    pub(crate) fn commit(mut self, log: &Log, proposal: &Proposal<'_, A>) -> Result<Commit, Error> {
-        let stream = self.stream;
-        let mut wakes = Wakes::default();
-        let (mut replaced, mut panic) = (Replaced::<A>::new(), None);
-        let result = {
-            let mut inner = stream.inner.lock();
-            let result = match stream.check(&inner, log) {
-                Ok(()) => {
-                    let mut after = After { replaced: &mut replaced, panic: &mut panic, wakes: &mut wakes };
-                    self.commit_locked(&mut inner, log, proposal, &mut after)
-                }
-                Err(error) => Err(error),
-            };
-            self.end(&mut inner, &mut wakes);
-            result
-        };
-        wakes.fire();
-        if replaced.is_empty() && panic.is_none() {
-            return result;
-        }
-        let passed_on = panic.take_if(|_| matches!(result, Ok(Commit::PolicyPanicked)));
-        // The decision stands, whatever a user's `Drop` does.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop((replaced, panic))));
-        if let Some(panic) = passed_on {
-            resume_unwind(panic);
-        }
-        result
-    }
-
-    fn commit_locked(
-        &mut self,
-        inner: &mut Inner<A>,
-        log: &Log,
-        proposal: &Proposal<'_, A>,
-        after: &mut After<'_, A>,
-    ) -> Result<Commit, Error> {
-        let Proposal { scope, events, touched, policies, decided_at, draft, bytes, nudge } = *proposal;
-        let Some(since) = self.since else {
-            let rule = format!("{}: a commit without a snapshot", self.stream.name);
-            return Err(log.broken_under_mutex(rule, after.wakes));
-        };
-        if self.ticket.is_none() && inner.locks.blocks(scope) {
-            return Ok(Commit::Locked);
-        }
-        if inner.stamps.changed_since(since, scope) {
-            if self.ticket.is_some() {
-                let rule = format!("{}: a locked part changed", self.stream.name);
-                return Err(log.broken_under_mutex(rule, after.wakes));
-            }
-            return Ok(Commit::Conflict);
-        }
-        // This attempt no longer asks; what it touches concerns the others.
-        inner.stamps.end(since);
-        self.since = None;
-
-        if !events.is_empty() {
-            let state = &mut inner.state;
-            let applied = match policies {
-                [] => catch_unwind(AssertUnwindSafe(|| {
-                    for event in events {
-                        A::apply(writable::<A>(state, after.replaced), event);
-                    }
-                })),
-                policies => match apply_checked(state, events, policies, after) {
-                    Ok(applied) => applied,
-                    Err(broken) => return Ok(broken),
-                },
-            };
-            if let Err(panic) = applied {
-                inner.fence = Some(Fence::Rebuilding);
-                let message = panic_message(&*panic);
-                *after.panic = Some(panic);
-                return Ok(Commit::Panicked(message));
-            }
-        }
-        let count = events.len().max(1) as u32;
-        let first_version = inner.version + 1;
-        let name = &self.stream.name;
-        let entry = Entry {
-            decided_at,
-            stream: match inner.number {
-                Some(number) => StreamRef::Known(number),
-                None => StreamRef::New { aggregate: &name.aggregate, id: &name.id },
-            },
-            first_version,
-            events: count,
-            draft,
-        };
-        let appended = log.append(&entry, bytes, nudge)?;
-        if let Some(writer) = appended.writer {
-            after.wakes.push(writer);
-        }
-        inner.version += u64::from(count);
-        inner.position = appended.position;
-        inner.decided_at = inner.decided_at.max(decided_at);
-        if inner.number.is_none() {
-            inner.number = Some(appended.stream);
-            inner.born = appended.position;
-            self.stream.exists.store(true, Ordering::Release);
-        }
-        for (version, touched) in (first_version..).zip(touched) {
-            inner.stamps.touch(version, touched);
-        }
-        Ok(Commit::Done { position: appended.position, version: inner.version })
-    }
-
-    fn end(&mut self, inner: &mut Inner<A>, wakes: &mut Wakes) {
+    pub(super) fn end(&mut self, inner: &mut Inner<A>, wakes: &mut Wakes) {
         if let Some(since) = self.since.take() {
             inner.stamps.end(since);
         }
@@ -376,52 +220,4 @@ impl<A: Aggregate> Drop for Running<'_, A> {
         self.end(&mut self.stream.inner.lock(), &mut wakes);
         wakes.fire();
     }
-}
-
-/// Applies events that have policies to keep. If one is broken, or panics, the state is what it was, and that
-/// is returned.
-#[cold]
-fn apply_checked<A: Aggregate>(
-    state: &mut StateArc<A::State>,
-    events: &[A::Event],
-    policies: &[Policy<A>],
-    after: &mut After<'_, A>,
-) -> Result<std::thread::Result<()>, Commit> {
-    let original = StateArc::clone(state);
-    for event in events {
-        let before = StateArc::clone(state);
-        let applied =
-            catch_unwind(AssertUnwindSafe(|| A::apply(writable::<A>(state, after.replaced), event)));
-        if applied.is_err() {
-            after.replaced.extend([original, before]);
-            return Ok(applied);
-        }
-        let asked = catch_unwind(AssertUnwindSafe(|| Policy::first_broken(policies, &before, event, state)));
-        after.replaced.push(before);
-        let broken = match asked {
-            Ok(None) => continue,
-            Ok(Some(policy)) => Commit::Violated(policy),
-            Err(panic) => {
-                *after.panic = Some(panic);
-                Commit::PolicyPanicked
-            }
-        };
-        after.replaced.push(std::mem::replace(state, original));
-        return Err(broken);
-    }
-    after.replaced.push(original);
-    Ok(Ok(()))
-}
-
-/// The state for changing: itself if nobody else looks at it, otherwise a clone in its place.
-fn writable<'s, A: Aggregate>(
-    state: &'s mut StateArc<A::State>,
-    replaced: &mut Replaced<A>,
-) -> &'s mut A::State {
-    if !StateArc::is_unique(state) {
-        let clone = StateArc::new(A::State::clone(state));
-        replaced.push(std::mem::replace(state, clone));
-    }
-    // Nobody can have looked since: that takes the stream's mutex.
-    StateArc::make_mut(state)
 }

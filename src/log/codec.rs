@@ -41,6 +41,27 @@ pub(crate) fn encode_to<T: Serialize>(
     }
 }
 
+/// Tells values apart, the same way in every program that ever opens the file: FNV-1a over their encoding
+/// (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>).
+pub(crate) fn fingerprint<T: Serialize>(value: &T) -> Result<u64, String> {
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    match encode_to(value, &mut hash, MAX_ENTRY_BYTES) {
+        Ok(()) => Ok(hash.0),
+        Err(EncodeFailure::TooLarge) => Err(format!("it has more than {MAX_ENTRY_BYTES} bytes")),
+        Err(EncodeFailure::Serde(cause)) => Err(cause),
+    }
+}
+
+struct Fnv(u64);
+
+impl Sink for Fnv {
+    fn put(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+}
+
 // bincode enforces its limit only when it decodes.
 struct Bounded<'a, S> {
     out: &'a mut S,
@@ -76,6 +97,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Stored in files: never to change. The first is the published value for "foobar".
+    #[test]
+    fn fingerprints_stay_what_they_are() {
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        hash.put(b"foobar");
+        assert_eq!(hash.0, 0x8594_4171_f739_67e8);
+        assert_eq!(fingerprint(&("venue", "hall", 7u32)), Ok(18_055_544_539_198_082_023));
+    }
 
     proptest! {
         #[test]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::bytes::{MAX_VARINT, Sink};
+use super::bytes::Sink;
 use super::codec::{EncodeFailure, encode_to};
 use super::entry::EventKind;
 use crate::error::Error;
@@ -17,10 +17,6 @@ pub(crate) struct Draft {
 }
 
 const SHORT: usize = 96;
-
-/// Room for everything before the events in an entry of one stream: the fixed fields, five numbers,
-/// and a definition (a type name and an id, with their lengths) on first use.
-const HEAD_BYTES: usize = 4 + 1 + 8 + 6 * MAX_VARINT;
 
 impl Draft {
     /// Without events yet; holds at most `limit` bytes.
@@ -70,11 +66,6 @@ impl Draft {
         self.short.get_mut(..self.len).unwrap_or(&mut self.long)
     }
 
-    /// At most how many bytes the entry will take in a batch, names of a new stream included.
-    pub(crate) fn bytes_with(&self, names: usize) -> usize {
-        HEAD_BYTES + names + self.bytes().len()
-    }
-
     /// The payload of the first event.
     #[cfg(feature = "testing")]
     pub(crate) fn payload(&self) -> Option<&[u8]> {
@@ -115,7 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::log::bytes::Cursor;
+    use crate::log::bytes::{Cursor, MAX_VARINT};
 
     proptest! {
         /// Short or long, and wherever it outgrows its first place, a draft is its events in order.

@@ -1,21 +1,23 @@
-//! The entry: 1 to n events over 1 to m streams, written and read as one indivisible piece.
+//! The entry: events over 1 to m streams, written and read as one indivisible piece.
 //!
 //! ```text
-//! entry   := length u32, flags u8 (0), decided_at u64, spans varint, span..., event..., section...
+//! entry   := length u32, flags u8, decided_at u64, [sections length varint, section...], spans varint, span..., event...
+//! section := tag varint, length varint, bytes        there if flags is 1; see `section.rs`
 //! span    := stream varint (number << 1 | defined here), [type text, id text], first version varint, events varint
 //! event   := kind varint (schema version << 1 | is rejection), payload length varint, payload
-//! section := tag varint, length varint, bytes        unknown tags are kept and skipped
 //! ```
 //!
-//! The events of all spans follow each other in the order of the spans. An entry's position is not
+//! The events of all spans follow each other in the order of the spans. An entry without a span has
+//! sections: it is the answer to a command that had an id and changed nothing. An entry's position is not
 //! stored: it is the batch's first position plus the entry's place in it.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::bytes::{Cursor, Malformed, Sink};
+use super::bytes::{Cursor, MAX_VARINT, Malformed, Sink};
 use super::draft::Draft;
+use super::section::Sections;
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -37,42 +39,78 @@ pub(crate) enum StreamRef<'a> {
     },
 }
 
-/// An entry ready to be appended: one stream's events.
+/// An entry ready to be appended.
 pub(crate) struct Entry<'a> {
     pub(crate) decided_at: Timestamp,
+    /// Encoded by `section.rs`; empty for most.
+    pub(crate) sections: &'a [u8],
+    /// Each of another stream.
+    pub(crate) spans: &'a [NewSpan<'a>],
+}
+
+/// One stream's share of an entry.
+pub(crate) struct NewSpan<'a> {
     pub(crate) stream: StreamRef<'a>,
     pub(crate) first_version: u64,
     pub(crate) events: u32,
     pub(crate) draft: &'a Draft,
 }
 
+const WITH_SECTIONS: u8 = 1;
+
+/// Room for what is fixed in an entry, with two numbers; and for a span's numbers and the lengths of its names.
+const ENTRY_BYTES: usize = 4 + 1 + 8 + 2 * MAX_VARINT;
+const SPAN_BYTES: usize = 5 * MAX_VARINT;
+
 impl Entry<'_> {
-    /// Appends the entry; `number` is the stream's.
-    pub(crate) fn write(&self, number: u32, out: &mut Vec<u8>) {
+    /// Appends the entry. New streams get the numbers from `next` on; returns the one after.
+    pub(crate) fn write(&self, mut next: u32, out: &mut Vec<u8>) -> u32 {
         let start = out.len();
-        out.put(&[0; 5]);
+        out.put(&[0; 4]);
+        out.put_byte(if self.sections.is_empty() { 0 } else { WITH_SECTIONS });
         out.put(&self.decided_at.0.to_le_bytes());
-        out.put(&[1]);
-        match self.stream {
-            StreamRef::Known(_) => out.put_varint(u64::from(number) << 1),
-            StreamRef::New { aggregate, id } => {
-                out.put_varint(u64::from(number) << 1 | 1);
-                out.put_block(aggregate.as_bytes());
-                out.put_block(id.as_bytes());
-            }
+        if !self.sections.is_empty() {
+            out.put_block(self.sections);
         }
-        out.put_varint(self.first_version);
-        out.put_varint(u64::from(self.events));
-        out.put(self.draft.bytes());
+        out.put_varint(self.spans.len() as u64);
+        for span in self.spans {
+            match span.stream {
+                StreamRef::Known(number) => out.put_varint(u64::from(number) << 1),
+                StreamRef::New { aggregate, id } => {
+                    out.put_varint(u64::from(next) << 1 | 1);
+                    out.put_block(aggregate.as_bytes());
+                    out.put_block(id.as_bytes());
+                    next += 1;
+                }
+            }
+            out.put_varint(span.first_version);
+            out.put_varint(u64::from(span.events));
+        }
+        for span in self.spans {
+            out.put(span.draft.bytes());
+        }
         let len = (out.len() - start - 4) as u32;
         out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+        next
     }
+}
+
+/// At most how many bytes an entry of one stream takes in a batch; `names` are those of the stream, should it be
+/// new.
+pub(crate) fn entry_bytes(sections: usize, names: usize, draft: &Draft) -> usize {
+    ENTRY_BYTES + sections + span_bytes(names, draft)
+}
+
+/// What every further stream adds to that.
+pub(crate) fn span_bytes(names: usize, draft: &Draft) -> usize {
+    SPAN_BYTES + names + draft.bytes().len()
 }
 
 /// An entry as it lies in a batch.
 pub(crate) struct EntryView<'a> {
     pub(crate) decided_at: Timestamp,
     pub(crate) spans: SmallVec<[Span<'a>; 1]>,
+    pub(crate) sections: Sections<'a>,
     rest: Cursor<'a>,
 }
 
@@ -100,20 +138,23 @@ impl<'a> EntryView<'a> {
         let len = row.u32()? as usize;
         let mut bytes = Cursor(row.take(len)?);
         let [flags] = bytes.array()?;
-        if flags != 0 {
+        if flags & !WITH_SECTIONS != 0 {
             return Err(Malformed("unknown entry flags"));
         }
         let decided_at = Timestamp(bytes.u64()?);
+        let sections = if flags == 0 { Sections::default() } else { Sections::read(bytes.block()?)? };
         let count = bytes.varint()?;
         if count == 0 {
-            return Err(Malformed("an entry without a stream"));
+            let empty = bytes.is_empty() && flags != 0;
+            let answer = Self { decided_at, spans: SmallVec::new(), sections, rest: bytes };
+            return if empty { Ok(answer) } else { Err(Malformed("an entry without a stream")) };
         }
         // Nearly always the only one.
         let mut spans = SmallVec::from_buf([Span::read(&mut bytes)?]);
         for _ in 1..count {
             spans.push(Span::read(&mut bytes)?);
         }
-        Ok(Self { decided_at, spans, rest: bytes })
+        Ok(Self { decided_at, spans, sections, rest: bytes })
     }
 
     /// The events in order; those of the first span come first.
@@ -152,11 +193,20 @@ impl<'a> Iterator for Events<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        let event = self.read();
+        let event = EventView::read(&mut self.rest);
         if event.is_err() {
             self.left = 0;
         }
         Some(event)
+    }
+}
+
+impl<'a> EventView<'a> {
+    pub(super) fn read(bytes: &mut Cursor<'a>) -> Result<Self, Malformed> {
+        let tag = bytes.varint()?;
+        let schema = u32::try_from(tag >> 1).map_err(|_| Malformed("schema version too large"))?;
+        let kind = if tag & 1 == 0 { EventKind::Event } else { EventKind::Rejection };
+        Ok(EventView { kind, schema, payload: bytes.block()? })
     }
 }
 
@@ -172,13 +222,6 @@ impl<'a> Events<'a> {
         }
         Ok(())
     }
-
-    fn read(&mut self) -> Result<EventView<'a>, Malformed> {
-        let tag = self.rest.varint()?;
-        let schema = u32::try_from(tag >> 1).map_err(|_| Malformed("schema version too large"))?;
-        let kind = if tag & 1 == 0 { EventKind::Event } else { EventKind::Rejection };
-        Ok(EventView { kind, schema, payload: self.rest.block()? })
-    }
 }
 
 impl From<Malformed> for Error {
@@ -192,6 +235,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::log::section::{Tag, put_section};
 
     proptest! {
         #[test]
@@ -201,6 +245,8 @@ mod tests {
             first_version in 1..u64::MAX >> 1,
             payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..5),
             new: bool,
+            alone: bool,
+            user: Option<String>,
             schema: u16,
         ) {
             let mut draft = Draft::new(1 << 20);
@@ -208,12 +254,21 @@ mod tests {
                 draft.push(EventKind::Rejection, schema, payload).unwrap();
             }
             let stream = if new { StreamRef::New { aggregate: "type", id: "id/with/slash" } } else { StreamRef::Known(number) };
-            let entry = Entry {
-                decided_at: Timestamp(decided_at), stream, first_version, events: payloads.len() as u32, draft: &draft,
-            };
+            let span = |stream| NewSpan { stream, first_version, events: payloads.len() as u32, draft: &draft };
+            let mut sections = Vec::new();
+            if let Some(text) = &user {
+                put_section(&mut sections, Tag::User, text.as_bytes());
+            }
+            // Once alone, and once beside a second stream.
+            let spans = [span(stream), span(StreamRef::New { aggregate: "other", id: "" })];
+            let spans = if alone { &spans[..1] } else { &spans[..] };
+            let entry = Entry { decided_at: Timestamp(decided_at), sections: &sections, spans };
             let mut bytes = Vec::new();
-            entry.write(number, &mut bytes);
-            prop_assert!(bytes.len() <= draft.bytes_with("typeid/with/slash".len()));
+            let next = entry.write(number, &mut bytes);
+            prop_assert_eq!(next, number + u32::from(new) + u32::from(!alone));
+            let most = entry_bytes(sections.len(), "typeid/with/slash".len(), &draft);
+            let more = if alone { 0 } else { span_bytes("other".len(), &draft) };
+            prop_assert!(bytes.len() <= most + more);
 
             let mut cursor = Cursor(&bytes);
             let view = EntryView::read(&mut cursor).unwrap();
@@ -227,7 +282,12 @@ mod tests {
                 assert_eq!((event.kind, event.schema), (EventKind::Rejection, u32::from(schema)));
                 crate::log::decode(event.payload).unwrap()
             }).collect();
-            prop_assert_eq!(read, payloads);
+            let twice: Vec<_> = payloads.iter().chain(&payloads).take(read.len()).cloned().collect();
+            prop_assert_eq!(read.len(), payloads.len() * spans.len());
+            prop_assert_eq!(read, twice);
+            prop_assert_eq!(view.spans.len(), spans.len());
+            let metadata = view.sections.metadata().unwrap().unwrap_or_default();
+            prop_assert_eq!(metadata.user(), user.as_deref());
             for cut in 0..bytes.len() {
                 prop_assert!(EntryView::read(&mut Cursor(&bytes[..cut])).is_err());
             }

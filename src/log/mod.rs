@@ -15,18 +15,22 @@ mod queue;
 mod recovery;
 mod room;
 mod row;
+mod section;
 mod stop;
 mod storage;
 mod store;
 
 pub(crate) use bytes::Malformed;
-pub(crate) use codec::decode;
+pub(crate) use codec::{decode, fingerprint};
 pub(crate) use draft::Draft;
-pub(crate) use entry::{Entry, EntryView, EventKind, EventView, Events, Span, StreamRef};
+pub(crate) use entry::{
+    Entry, EntryView, EventKind, EventView, Events, NewSpan, Span, StreamRef, entry_bytes,
+};
 #[cfg(all(test, shuttle))]
 pub(crate) use memory_store::MemoryStore;
 pub(crate) use queue::Log;
 pub(crate) use recovery::Opening;
 pub(crate) use row::{At, RowView, VerifiedRow};
+pub(crate) use section::{Sections, put_answer, put_command, put_metadata};
 pub(crate) use storage::Source;
 pub(crate) use store::{RedbStore, Store};

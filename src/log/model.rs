@@ -10,7 +10,7 @@ use std::sync::Arc;
 use shuttle::thread::{JoinHandle, spawn, yield_now};
 
 use super::memory_store::MemoryStore;
-use super::{At, Draft, Entry, EntryView, EventKind, Log, Opening, StreamRef, decode};
+use super::{At, Draft, Entry, EntryView, EventKind, Log, NewSpan, Opening, StreamRef, decode, entry_bytes};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -96,6 +96,7 @@ impl Desk {
             let event = entry.events().next().unwrap().unwrap();
             let stored: (u64, u64) = decode(event.payload).unwrap();
             assert_eq!(Some(&stored), by_position.get(&at.position));
+            Ok(())
         };
         while opening.next_row(&mut visit).unwrap().is_some() {}
         assert_eq!(next, self.store.end() + 1);
@@ -165,17 +166,17 @@ impl Client {
         let version = self.version + 1;
         draft.push(EventKind::Event, 1, &(self.name, version))?;
         let id = ["a", "b", "c", "d"][self.name as usize];
-        let bytes = draft.bytes_with(2);
+        let bytes = entry_bytes(0, 2, &draft);
         assert!(bytes <= ENTRY && bytes * 2 > ENTRY);
         desk.log.wait_for_room(ENTRY, patience).await?;
         let stream = match self.stream {
             Some(number) => StreamRef::Known(number),
             None => StreamRef::New { aggregate: "t", id },
         };
-        let entry =
-            Entry { decided_at: Timestamp(1), stream, first_version: version, events: 1, draft: &draft };
+        let spans = [NewSpan { stream, first_version: version, events: 1, draft: &draft }];
+        let entry = Entry { decided_at: Timestamp(1), sections: &[], spans: &spans };
         let appended = desk.log.append(&entry, ENTRY, nudge)?;
-        self.stream = Some(appended.stream);
+        self.stream.get_or_insert(appended.new_stream);
         self.version = version;
         if let Some(writer) = appended.writer {
             writer.signal();

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam::utils::CachePadded;
 
 use super::audit::{Auditor, Gap};
-use super::entry::{Entry, StreamRef};
+use super::entry::Entry;
 use super::failure::{Failure, FailureKind};
 use super::room::Room;
 use super::row::{HEADER, RowView, seal};
@@ -83,7 +83,8 @@ pub(super) struct Batch {
 /// What the log made of an entry.
 pub(crate) struct Appended {
     pub(crate) position: u64,
-    pub(crate) stream: u32,
+    /// The number of the first of its new streams; the others have the next ones.
+    pub(crate) new_stream: u32,
     /// The writer, if it should be woken: by the caller, once it holds no mutex.
     pub(crate) writer: Option<Arc<Waiter>>,
 }
@@ -218,19 +219,12 @@ impl Log {
         }
         let position = queue.next_position;
         queue.next_position += 1;
-        let stream = match entry.stream {
-            StreamRef::Known(number) => number,
-            StreamRef::New { .. } => {
-                queue.next_stream += 1;
-                queue.next_stream - 1
-            }
-        };
-        let before = queue.open.row.len();
-        entry.write(stream, &mut queue.open.row);
+        let (new_stream, before) = (queue.next_stream, queue.open.row.len());
+        queue.next_stream = entry.write(new_stream, &mut queue.open.row);
         self.room.take(queue.open.row.len() - before);
         queue.open.entries += 1;
         let writer = if nudge && queue.committing.is_none() { queue.writer.take() } else { None };
-        Ok(Appended { position, stream, writer })
+        Ok(Appended { position, new_stream, writer })
     }
 
     /// Makes a batch durable and tells who waits. The caller got the batch from `take_batch`, which

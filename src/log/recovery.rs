@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::audit::{Auditor, Gap};
+use super::bytes::Malformed;
 use super::entry::EntryView;
 use super::queue::Log;
 use super::row::{At, RowView, VerifiedRow};
@@ -27,7 +28,7 @@ impl Opening {
     /// where it lies. None at the end of the log.
     pub(crate) fn next_row(
         &mut self,
-        mut visit: impl FnMut(At, &EntryView<'_>),
+        mut visit: impl FnMut(At, &EntryView<'_>) -> Result<(), Malformed>,
     ) -> Result<Option<VerifiedRow>, Error> {
         let position = self.auditor.next_position();
         let mut row = Vec::new();
@@ -40,7 +41,7 @@ impl Opening {
         let view = RowView::open(&row).map_err(|malformed| damaged(malformed.0.into()))?;
         view.for_each_at(|at, entry| {
             self.auditor.entry(at.position, entry)?;
-            visit(at, entry);
+            visit(at, entry)?;
             Ok(())
         })
         .map_err(|Gap(rule)| damaged(rule))?;

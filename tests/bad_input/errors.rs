@@ -38,6 +38,8 @@ fn limits_that_contradict_each_other_open_nothing() {
         Limits { batch_bytes: usize::MAX, ..base },
         Limits { queue_bytes: base.entry_bytes - 1, ..base },
         Limits { queue_bytes: 0, ..base },
+        Limits { metadata_bytes: (64 << 10) + 1, ..base },
+        Limits { command_ids: 0, ..base },
     ];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("none.boxoffice");
@@ -53,6 +55,8 @@ fn limits_that_contradict_each_other_open_nothing() {
         entry_bytes: 1024,
         batch_bytes: 1024,
         id_bytes: 1,
+        metadata_bytes: 0,
+        command_ids: usize::MAX,
     };
     let engine = Engine::builder().aggregate::<Board>().limits(most).open(&path).unwrap();
     let handle = boards(&engine, Options::default());
@@ -97,6 +101,9 @@ fn every_error_says_what_to_do() {
         (Error::NotYetDurable { position: 7 }, Advice::Wait, "do not send it again"),
         (Error::InvalidId { bytes: 300, limit: 255 }, Advice::Fix, "1 to 255"),
         (Error::UnknownStream { stream: stream.clone() }, Advice::Fix, "create it first"),
+        (Error::InvalidCommandId { bytes: 0, limit: 255 }, Advice::Fix, "1 to 255"),
+        (Error::IdReused { id: "order-17".into() }, Advice::Fix, "order-17"),
+        (Error::MetadataTooLarge { bytes: 5000, limit: 4096 }, Advice::Fix, "5000"),
         (Error::InvalidCommand { why: Invalid::new("name a seat") }, Advice::Fix, "name a seat"),
         (Error::TooLarge { bytes: 9, limit: 8 }, Advice::Fix, "8"),
         (Error::Encode { cause: cause.clone() }, Advice::Fix, "no space"),

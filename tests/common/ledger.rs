@@ -50,7 +50,7 @@ enum Answer {
 /// A receipt, and the ticket it is for.
 pub(crate) struct Reply {
     ticket: u64,
-    receipt: Receipt<Hall>,
+    receipt: Receipt<Outcome<Hall>>,
 }
 
 /// What a stored outcome must look like in the log.

@@ -69,6 +69,14 @@ pub(crate) struct Ask {
     scope: Arc<ScopeFn>,
     decide: Arc<DecideFn>,
     creates: bool,
+    /// All of a command that is serialized.
+    label: u64,
+}
+
+impl Serialize for Ask {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.label.serialize(serializer)
+    }
 }
 
 impl Ask {
@@ -76,7 +84,7 @@ impl Ask {
         scope: impl Fn(&Cells) -> Scope + Send + Sync + 'static,
         decide: impl Fn(&Cells, &Context<'_, ()>) -> Result<Vec<Put>, String> + Send + Sync + 'static,
     ) -> Self {
-        Self { scope: Arc::new(scope), decide: Arc::new(decide), creates: true }
+        Self { scope: Arc::new(scope), decide: Arc::new(decide), creates: true, label: 0 }
     }
 
     /// Depends on these cells.
@@ -123,6 +131,11 @@ impl Ask {
             then(cells, context)
         };
         Self { decide: Arc::new(decide), ..self }
+    }
+
+    /// The same command, told apart from others by this when it is serialized.
+    pub(crate) fn labelled(self, label: u64) -> Self {
+        Self { label, ..self }
     }
 
     /// The same command, which may not be a stream's first.

@@ -5,6 +5,7 @@
 mod attempts;
 mod crowd;
 mod locks;
+mod once;
 mod panics;
 
 use std::cell::Cell;
@@ -40,7 +41,7 @@ struct Seats {
     taken: [u8; CUSTOMERS],
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 enum Ask {
     Open,
     /// Would create, but is always refused.
@@ -66,7 +67,9 @@ enum Ask {
     },
 }
 
+#[derive(Serialize)]
 struct Order {
+    #[serde(skip)]
     number: usize,
     ask: Ask,
 }
@@ -383,6 +386,7 @@ impl Trial {
                 }
             });
             visit(at.position, &facts.collect::<Vec<_>>());
+            Ok(())
         };
         while opening.next_row(&mut show).unwrap().is_some() {}
     }
