@@ -7,7 +7,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 /// A stream's full name: the aggregate type and the id. No id can alias another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName {
     /// [`Aggregate::TYPE`](crate::Aggregate::TYPE).
     pub aggregate: SmolStr,
@@ -92,6 +92,19 @@ pub enum Error {
     /// wait.
     WouldBlock {
         /// Whose lock is taken.
+        stream: StreamName,
+    },
+    /// **Retry.** Two or more transactions wait for each other, and this one is the one that gives way: drop it,
+    /// which lets the others go on, and begin again. `Engine::transact` does so by itself.
+    Deadlock {
+        /// The streams on the cycle: the one whose lock this transaction wanted, then the one that the
+        /// holder of that lock waits for, and so on.
+        cycle: Vec<StreamName>,
+    },
+    /// **Fix.** The lock that is asked for is held by a transaction of the same thread or task, which would
+    /// wait for itself for ever. Use that transaction, or end it first.
+    HeldByCaller {
+        /// Whose lock it is.
         stream: StreamName,
     },
     /// **Retry, more slowly.** More bytes wait for the disk than
@@ -193,6 +206,11 @@ pub enum Error {
     /// **Fix.** The aggregate type was not registered with the builder.
     NotRegistered {
         /// The type that was asked for.
+        aggregate: &'static str,
+    },
+    /// **Fix.** The handle belongs to another engine than the transaction.
+    OtherEngine {
+        /// The handle's type.
         aggregate: &'static str,
     },
     /// **Fix.** Two different Rust types were registered under one name.
@@ -320,12 +338,15 @@ impl Error {
             Self::Conflict { .. }
             | Self::LockTimeout { .. }
             | Self::WouldBlock { .. }
+            | Self::Deadlock { .. }
             | Self::Busy { .. }
             | Self::Fenced { reason: Fence::Rebuilding, .. } => Advice::Retry,
             Self::NotYetDurable { .. } => Advice::Wait,
             Self::InvalidId { .. }
             | Self::UnknownStream { .. }
             | Self::InvalidCommand { .. }
+            | Self::HeldByCaller { .. }
+            | Self::OtherEngine { .. }
             | Self::InvalidCommandId { .. }
             | Self::IdReused { .. }
             | Self::MetadataTooLarge { .. }
@@ -363,6 +384,19 @@ impl fmt::Display for Error {
                 write!(f, "{stream}: still locked after {} ms; retry", waited.as_millis())
             }
             Self::WouldBlock { stream } => write!(f, "{stream}: locked right now; retry"),
+            Self::Deadlock { cycle } => {
+                f.write_str("transactions wait for each other at ")?;
+                for (index, stream) in cycle.iter().enumerate() {
+                    write!(f, "{}{stream}", if index == 0 { "" } else { ", " })?;
+                }
+                f.write_str("; drop this one and begin again")
+            }
+            Self::HeldByCaller { stream } => {
+                write!(f, "{stream}: locked by another transaction of the same caller; end that one first")
+            }
+            Self::OtherEngine { aggregate } => {
+                write!(f, "the handle of {aggregate} belongs to another engine than the transaction")
+            }
             Self::Busy { waited } => {
                 write!(f, "the write queue was still full after {} ms; retry more slowly", waited.as_millis())
             }

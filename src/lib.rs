@@ -60,14 +60,16 @@ pub mod testing;
 
 pub use aggregate::{Aggregate, Context, Events};
 pub use domain::{flash_sale, layout, venue};
-pub use engine::{Concurrency, Decision, Engine, Handle, Options, Outcome, Receipt, View};
+pub use engine::{Concurrency, Decision, Engine, Handle, Options, Outcome, Receipt, Transaction, View};
 pub use error::Error;
 pub use limits::Limits;
 pub use scope::{Part, Scope};
 
 /// What can be chosen: how an engine is opened, and how commands are run.
 pub mod options {
-    pub use crate::engine::{Builder, Call, Concurrency, Effort, Exhausted, Options, Wait};
+    pub use crate::engine::{
+        Builder, Call, Committed, Concurrency, Effort, Exhausted, Lock, Options, Staged, Wait,
+    };
     pub use crate::metadata::Metadata;
 }
 

@@ -109,6 +109,17 @@ impl Scope {
         matches!(self, Self::Parts(parts) if parts.is_empty())
     }
 
+    /// What either names.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Parts(mut mine), Self::Parts(theirs)) => {
+                mine.extend(theirs);
+                Self::Parts(mine)
+            }
+            _ => Self::Whole,
+        }
+    }
+
     /// The first part of `touched` that this scope does not cover.
     pub(crate) fn first_outside<'a>(&self, touched: &'a Scope) -> Option<Outside<'a>> {
         let Self::Parts(mine) = self else { return None };
@@ -151,9 +162,16 @@ impl LockedParts {
     }
 }
 
+impl LockedParts {
+    pub(crate) fn new(whole: bool, parts: impl IntoIterator<Item = Part>) -> Self {
+        Self { whole, parts: parts.into_iter().collect() }
+    }
+}
+
+/// For a test of [`Aggregate::scope_skipping`](crate::Aggregate::scope_skipping).
 impl FromIterator<Part> for LockedParts {
     fn from_iter<I: IntoIterator<Item = Part>>(parts: I) -> Self {
-        Self { whole: false, parts: parts.into_iter().collect() }
+        Self::new(false, parts)
     }
 }
 

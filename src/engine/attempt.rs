@@ -7,20 +7,24 @@ use smallvec::SmallVec;
 
 use super::commit::{Change, Commit, Proposal, Refusal};
 use super::handle::Handle;
+use super::lock::Access;
 use super::options::{Concurrency, Exhausted, Wait};
 use super::outcome::{Decision, Effort, Outcome};
 use super::rebuild;
-use super::stream::{Requested, Running, Snapshot, Stream};
+use super::stream::{Requested, Running, Snapshot, Stream, Wanted};
 use crate::aggregate::{Aggregate, Context, Events};
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Error, StreamName};
 use crate::log::{Draft, EventKind, entry_bytes, put_answer};
 use crate::scope::Scope;
 use crate::sync::{Patience, Waiter};
 
+/// How often a command that skips what is locked chooses anew because somebody else was faster.
+pub(super) const CHOICES: u32 = if cfg!(all(test, shuttle)) { 2 } else { 64 };
+
 /// How often a turn plans again because its scope moved, before it locks the whole: whoever moved it
 /// got something done, but this caller has to get through too.
-const MOVES_BEFORE_WHOLE: u32 = if cfg!(all(test, shuttle)) { 1 } else { 3 };
+pub(super) const MOVES_BEFORE_WHOLE: u32 = if cfg!(all(test, shuttle)) { 1 } else { 3 };
 
 /// A decision that has its place, and what must be durable before it is.
 pub(crate) struct Decided<A: Aggregate> {
@@ -163,8 +167,11 @@ impl<A: Aggregate> Execution<'_, '_, A> {
     /// One attempt, as far as it goes without waiting.
     fn start<'s>(&self, stream: &'s Arc<Stream<A>>, progress: &mut Progress) -> Result<Step<'s, A>, Error> {
         let log = &*self.handle.shared.log;
+        if self.handle.options.wait == Wait::SkipLocked {
+            return self.start_skipping(stream, progress);
+        }
         if !progress.effort.turn {
-            let (running, snapshot) = stream.begin(log)?;
+            let (running, snapshot) = Running::begin(stream, log)?;
             let scope = A::scope(&snapshot.state, self.command);
             return self.attempt(stream, Start { running, snapshot, scope }, progress);
         }
@@ -174,7 +181,8 @@ impl<A: Aggregate> Execution<'_, '_, A> {
         drop(seen);
         let planned = Plan { scope, version, whole: progress.moves >= MOVES_BEFORE_WHOLE };
         let locks = if planned.whole { &Scope::Whole } else { &planned.scope };
-        match stream.request(log, locks)? {
+        let wanted = Wanted { scope: locks, access: Access::Exclusive, owner: None };
+        match Running::request(stream, log, &wanted)? {
             Requested::Granted(running, snapshot) => self.turn(stream, running, snapshot, planned, progress),
             Requested::Queued(..) if self.handle.options.wait == Wait::Never => {
                 Err(Error::WouldBlock { stream: stream.name.clone() })
@@ -183,6 +191,33 @@ impl<A: Aggregate> Execution<'_, '_, A> {
                 Ok(Step::Queued(Box::new(Queued { running, waiter, planned })))
             }
         }
+    }
+
+    /// Chooses among what nobody has locked, and never waits for it.
+    #[cold]
+    fn start_skipping<'s>(
+        &self,
+        stream: &'s Arc<Stream<A>>,
+        progress: &mut Progress,
+    ) -> Result<Step<'s, A>, Error> {
+        let log = &*self.handle.shared.log;
+        let (mut running, mut snapshot, locked) = Running::begin_choosing(stream, log, None)?;
+        let scope = A::scope_skipping(&snapshot.state, self.command, &locked)
+            .map_err(|why| Error::InvalidCommand { why })?;
+        if progress.effort.turn {
+            drop(snapshot);
+            match running.lock_unchanged(log, &scope, None)? {
+                Some(locked) => snapshot = locked,
+                None if progress.moves >= CHOICES => {
+                    return Err(Error::WouldBlock { stream: stream.name.clone() });
+                }
+                None => {
+                    progress.moves += 1;
+                    return Ok(Step::Again);
+                }
+            }
+        }
+        self.attempt(stream, Start { running, snapshot, scope }, progress)
     }
 
     async fn wait_for_locks<'s>(
@@ -194,6 +229,10 @@ impl<A: Aggregate> Execution<'_, '_, A> {
         // The waiter is bound first and goes last: what it holds of a task is dropped with no mutex held.
         let Queued { waiter, mut running, planned } = queued;
         progress.effort.lock_waits += 1;
+        let caller = self.patience.caller().await;
+        if running.is_held_by(&caller) {
+            return Err(Error::HeldByCaller { stream: stream.name.clone() });
+        }
         if !waiter.wait(self.patience).await {
             let waited = self.patience.waited();
             return Err(Error::LockTimeout { stream: stream.name.clone(), waited });
@@ -266,7 +305,7 @@ impl<A: Aggregate> Execution<'_, '_, A> {
         let sections = self.sections.len() + encoded.answer.len();
         encoded.bytes = entry_bytes(sections, stream.name.bytes(), &encoded.draft);
         if !log.has_room(encoded.bytes)? {
-            if self.handle.options.wait == Wait::Never {
+            if self.handle.options.limit().is_none() {
                 log.check_running()?;
                 return Err(Error::Busy { waited: self.patience.waited() });
             }
@@ -307,14 +346,7 @@ impl<A: Aggregate> Execution<'_, '_, A> {
         match decision {
             Decision::Accepted(events) => {
                 for event in events.iter() {
-                    let touches = A::touches(event);
-                    if let Some(outside) = scope.first_outside(&touches) {
-                        return Err(Error::OutOfScope {
-                            stream: stream.name.clone(),
-                            part: outside.to_string().into(),
-                        });
-                    }
-                    touched.push(touches);
+                    touched.push(stay_in_scope::<A>(&stream.name, scope, event)?);
                     draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
                 }
                 *versions = events.len() as u32;
@@ -409,5 +441,19 @@ impl<A: Aggregate> Execution<'_, '_, A> {
     fn intern(&self, events: Events<A::Event>) -> Events<A::Event> {
         let mut pool = self.handle.registry.interner.again();
         events.map(|event| A::intern(event, &mut pool))
+    }
+}
+
+/// What an event touches: only parts of the scope that its decision depended on.
+#[inline]
+pub(super) fn stay_in_scope<A: Aggregate>(
+    stream: &StreamName,
+    scope: &Scope,
+    event: &A::Event,
+) -> Result<Scope, Error> {
+    let touches = A::touches(event);
+    match scope.first_outside(&touches) {
+        None => Ok(touches),
+        Some(outside) => Err(Error::OutOfScope { stream: stream.clone(), part: outside.to_string().into() }),
     }
 }

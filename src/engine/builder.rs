@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use redb::StorageBackend;
 use smol_str::SmolStr;
 
+use super::deadlock::Deadlocks;
 use super::ids::Ids;
 use super::options::Options;
 use super::policy::Policy;
@@ -236,7 +237,8 @@ impl Builder {
         let log = Arc::new(opening.into_log(Arc::clone(&self.clock), self.limits));
         let writer = start_writer(&log)?;
         let timer = Timer::default();
-        let shared = Arc::new(Shared { log, clock: self.clock, timer, ids, registries: self.registries });
+        let (deadlocks, registries) = (Deadlocks::default(), self.registries);
+        let shared = Arc::new(Shared { log, clock: self.clock, timer, ids, deadlocks, registries });
         Ok(Engine { shared, writer: Some(writer), recovery })
     }
 }

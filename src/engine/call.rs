@@ -11,7 +11,6 @@ use super::attempt::{Decided, Execution};
 use super::handle::Handle;
 use super::history::{Happened, happened};
 use super::ids::{Claim, Claimed};
-use super::options::Wait;
 use super::outcome::{Decision, Effort, Outcome};
 use super::receipt::Receipt;
 use crate::aggregate::{Aggregate, Events};
@@ -236,7 +235,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
                 Claim::Reused => return Err(Error::IdReused { id: identity.id.clone() }),
                 Claim::Deciding(place) => place,
             };
-            if options.wait == Wait::Never {
+            if options.limit().is_none() {
                 return Err(Error::WouldBlock { stream: name.clone() });
             }
             if !place.wait(patience).await {

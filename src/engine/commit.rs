@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::policy::Policy;
 use super::replay::panic_message;
-use super::stream::{Inner, Running, StateArc, Stream};
+use super::stream::{Held, Inner, Running, StateArc, Stream};
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
@@ -77,10 +77,10 @@ pub(super) enum Refusal {
 
 impl<A: Aggregate> Running<'_, A> {
     pub(super) fn commit(mut self, log: &Log, proposal: &Proposal<'_, A>) -> Result<Commit, Error> {
-        let stream = self.stream;
         let mut wakes = Wakes::default();
         let (mut replaced, mut panic) = (Replaced::<A>::new(), None);
         let result = {
+            let stream = self.stream;
             let mut inner = stream.inner.lock();
             let result = match stream.check(&inner, log) {
                 Ok(()) => {
@@ -89,7 +89,7 @@ impl<A: Aggregate> Running<'_, A> {
                 }
                 Err(error) => Err(error),
             };
-            self.end(&mut inner, &mut wakes);
+            self.held.end(&mut inner, &mut wakes);
             result
         };
         wakes.fire();
@@ -114,7 +114,7 @@ impl<A: Aggregate> Running<'_, A> {
         wakes: &mut Wakes,
     ) -> Result<Commit, Error> {
         let Proposal { scope, ref change, policies, decided_at, sections, bytes, nudge } = *proposal;
-        if let Some(refusal) = self.verify(inner, scope, log, wakes)? {
+        if let Some(refusal) = self.held.verify(inner, &self.stream.name, scope, log, wakes)? {
             return Ok(Commit::Refused(refusal));
         }
         if !change.events.is_empty()
@@ -133,18 +133,21 @@ impl<A: Aggregate> Running<'_, A> {
         inner.number(self.stream, change, appended.position, &mut new_stream, decided_at);
         Ok(Commit::Done { position: appended.position, version: inner.version })
     }
+}
 
+impl Held {
     /// Whether what this attempt saw of `scope` still holds. It then no longer asks: what is touched from here
     /// on concerns the others.
-    pub(super) fn verify(
+    pub(super) fn verify<A: Aggregate>(
         &mut self,
         inner: &mut Inner<A>,
+        name: &StreamName,
         scope: &Scope,
         log: &Log,
         wakes: &mut Wakes,
     ) -> Result<Option<Refusal>, Error> {
         let Some(since) = self.since else {
-            let rule = format!("{}: a commit without a snapshot", self.stream.name);
+            let rule = format!("{name}: a commit without a snapshot");
             return Err(log.broken_under_mutex(rule, wakes));
         };
         if self.ticket.is_none() && inner.locks.blocks(scope) {
@@ -152,7 +155,7 @@ impl<A: Aggregate> Running<'_, A> {
         }
         if inner.stamps.changed_since(since, scope) {
             if self.ticket.is_some() {
-                let rule = format!("{}: a locked part changed", self.stream.name);
+                let rule = format!("{name}: a locked part changed");
                 return Err(log.broken_under_mutex(rule, wakes));
             }
             return Ok(Some(Refusal::Conflict));

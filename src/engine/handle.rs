@@ -13,6 +13,7 @@ use super::options::Options;
 use super::outcome::{Outcome, View};
 use super::receipt::Receipt;
 use super::registry::Registry;
+use super::staged::Lock;
 use crate::aggregate::Aggregate;
 use crate::error::{Error, StreamName};
 use crate::metadata::Metadata;
@@ -73,6 +74,12 @@ impl<A: Aggregate> Handle<A> {
     /// decision, or metadata.
     pub fn call(&self) -> Call<'_, A> {
         Call::new(self)
+    }
+
+    /// A lock on a stream for [`Transaction::lock`](crate::Transaction::lock) to take: on all of it and exclusive, unless
+    /// told otherwise.
+    pub fn lock(&self, id: impl AsRef<str>) -> Lock {
+        Lock::new(self, id.as_ref())
     }
 
     /// The options that this handle's commands run with.

@@ -1,39 +1,61 @@
-//! Locks on scopes: exclusive, first come first served, exact, all of a scope at once.
+//! Locks on scopes: shared or exclusive, first come first served, exact, all of a request at once.
 //!
-//! Every part that somebody wants has a line, and its head owns it. A request enters all its lines in
-//! one step under the stream's mutex, so any two requests stand in the same order wherever they meet,
-//! and no cycle of waiting can form. A request for the whole waits until everyone who came before has
-//! left; whoever comes while it waits or holds stands behind it.
+//! Every part that somebody wants has a line; its heads own it: one request, or several that share. A request
+//! enters all its lines in one step under the stream's mutex, so any two requests stand in the same order
+//! wherever they meet, and requests that are made all at once cannot form a cycle of waiting. A request for the whole
+//! waits until those who came before have left; whoever comes while it waits or holds stands behind it.
+//!
+//! A transaction may ask again while it holds. What it holds already it is not asked to wait for, and it goes before
+//! all who hold nothing: they would only wait for it, and it for them. Two that hold may still wait for each
+//! other: see `deadlock.rs`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 use slab::Slab;
 
-use crate::scope::{Part, Scope};
+use super::deadlock::Owner;
+use super::line::Line;
+use crate::scope::{LockedParts, Part, Parts, Scope};
 use crate::sync::{Waiter, Wakes};
+
+/// Whether others may hold the same at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Shared,
+    Exclusive,
+}
 
 /// The locks of one stream, and who waits for them.
 #[derive(Default)]
 pub(crate) struct Locks {
     requests: Slab<Request>,
     parts: HashMap<Part, Line, RandomState>,
-    /// How many requests stand in lines of parts.
-    inside: usize,
-    /// The holder of the whole.
-    whole: Option<usize>,
-    /// Requests that came while somebody held or wanted the whole, in order of arrival.
+    /// Requests that stand in lines of parts, and holders of the whole.
+    inside: Tally,
+    wholes: Tally,
+    /// Requests that may not enter yet: transactions that hold something, then others in order of arrival.
     arrivals: VecDeque<usize>,
+    /// What transactions have here; commands are not in it.
+    owners: HashMap<u64, Own, RandomState>,
+    arrived: u64,
 }
 
 /// A request's place in its stream's locks, until it is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(usize);
 
-struct Request {
+pub(super) struct Request {
     wants: Scope,
+    access: Access,
+    /// The transaction that asks.
+    owner: Option<Arc<Owner>>,
     place: Place,
+    /// Its number among all requests, in order of arrival.
+    arrived: u64,
+    /// Whether it went before others: its transaction holds something here.
+    jumped: bool,
     /// Signaled when the request is granted; absent if it was granted at once.
     waiter: Option<Arc<Waiter>>,
 }
@@ -48,33 +70,99 @@ enum Place {
     Whole,
 }
 
-struct Line {
-    head: usize,
-    behind: VecDeque<usize>,
+#[derive(Clone, Copy, Default, PartialEq)]
+struct Tally {
+    shared: u32,
+    exclusive: u32,
+}
+
+/// One transaction's share of the tallies.
+#[derive(Default)]
+struct Own {
+    requests: u32,
+    granted: u32,
+    inside: Tally,
+    wholes: Tally,
+}
+
+impl Tally {
+    fn of(&mut self, access: Access) -> &mut u32 {
+        match access {
+            Access::Shared => &mut self.shared,
+            Access::Exclusive => &mut self.exclusive,
+        }
+    }
+
+    fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    fn without(self, own: Self) -> Self {
+        Self { shared: self.shared - own.shared, exclusive: self.exclusive - own.exclusive }
+    }
+}
+
+impl Request {
+    fn number(&self) -> Option<u64> {
+        self.owner.as_ref().map(|owner| owner.number)
+    }
+
+    fn is_granted(&self) -> bool {
+        matches!(self.place, Place::Whole | Place::Inside { missing: 0 })
+    }
+
+    pub(super) fn is_of_same_owner(&self, other: &Self) -> bool {
+        self.owner.is_some() && self.number() == other.number()
+    }
+
+    pub(super) fn is_shared(&self) -> bool {
+        self.access == Access::Shared
+    }
+
+    /// Who keeps a place before one that jumps.
+    pub(super) fn stands_firm(&self) -> bool {
+        self.is_granted() || self.jumped
+    }
+
+    /// Whether the two can hold at the same time.
+    fn is_compatible(&self, other: &Self) -> bool {
+        self.is_of_same_owner(other) || (self.is_shared() && other.is_shared())
+    }
 }
 
 impl Locks {
     /// Asks for a scope. Granted at once if there is no waiter to wait on. The ticket must be
     /// released in either case.
-    pub(crate) fn request(&mut self, scope: &Scope) -> (Ticket, Option<Arc<Waiter>>) {
-        let wants = match scope {
+    pub(crate) fn request(
+        &mut self,
+        scope: &Scope,
+        access: Access,
+        owner: Option<&Arc<Owner>>,
+    ) -> (Ticket, Option<Arc<Waiter>>) {
+        let mut wants = match scope {
             Scope::Whole => Scope::Whole,
             Scope::Parts(_) => Scope::Parts(scope.keys()),
         };
-        let is_whole = wants == Scope::Whole;
-        let id = self.requests.insert(Request { wants, place: Place::Arriving, waiter: None });
-        let free = self.whole.is_none() && self.arrivals.is_empty();
-        let granted = if !free {
-            self.arrivals.push_back(id);
-            false
-        } else if !is_whole {
+        let mut jumped = false;
+        if let Some(owner) = owner {
+            let own = self.owners.entry(owner.number).or_default();
+            own.requests += 1;
+            jumped = own.granted > 0;
+            if jumped {
+                wants = self.without_held(wants, access, owner.number);
+            }
+        }
+        let owner = owner.cloned();
+        self.arrived += 1;
+        let (place, arrived) = (Place::Arriving, self.arrived);
+        let id = self.requests.insert(Request { wants, access, owner, place, arrived, jumped, waiter: None });
+        if jumped && !self.may_enter(id) && self.requests[id].wants == Scope::Whole {
+            self.send_back_who_only_waits();
+        }
+        let granted = if (jumped || self.arrivals.is_empty()) && self.may_enter(id) {
             self.enter(id)
-        } else if self.inside == 0 {
-            self.whole = Some(id);
-            self.requests[id].place = Place::Whole;
-            true
         } else {
-            self.arrivals.push_back(id);
+            self.queue(id);
             false
         };
         if granted {
@@ -87,10 +175,10 @@ impl Locks {
 
     /// Whether somebody holds, or is next to hold, a part of this scope.
     pub(crate) fn blocks(&self, scope: &Scope) -> bool {
-        if self.whole.is_some() {
+        if !self.wholes.is_empty() {
             return true;
         }
-        if self.inside == 0 {
+        if self.inside.is_empty() {
             return false;
         }
         match scope {
@@ -99,86 +187,243 @@ impl Locks {
         }
     }
 
+    /// What somebody else than this transaction holds, or waits for.
+    pub(crate) fn locked_parts(&self, owner: Option<u64>) -> LockedParts {
+        let mine = |id: usize| owner.is_some() && self.requests[id].number() == owner;
+        let whole = self.arrivals.iter().any(|id| !mine(*id)) || !self.others(owner).1.is_empty();
+        let of_others = self.parts.iter().filter(|(_, line)| line.ids().any(|id| !mine(id)));
+        LockedParts::new(whole, of_others.map(|(part, _)| part.clone()))
+    }
+
     /// Gives up a ticket, granted or still waiting.
     pub(crate) fn release(&mut self, Ticket(id): Ticket, wakes: &mut Wakes) {
         let Some(request) = self.requests.try_remove(id) else {
             debug_assert!(false, "a ticket released twice");
             return;
         };
+        if let Some(number) = request.number()
+            && let Some(own) = self.owners.get_mut(&number)
+        {
+            own.requests -= 1;
+            own.granted -= u32::from(request.is_granted());
+            match request.place {
+                Place::Arriving => {}
+                Place::Whole => *own.wholes.of(request.access) -= 1,
+                Place::Inside { .. } => *own.inside.of(request.access) -= 1,
+            }
+            if own.requests == 0 {
+                self.owners.remove(&number);
+            }
+        }
         match request.place {
             Place::Arriving => self.arrivals.retain(|other| *other != id),
-            Place::Whole => self.whole = None,
+            Place::Whole => *self.wholes.of(request.access) -= 1,
             Place::Inside { .. } => {
+                *self.inside.of(request.access) -= 1;
                 for part in request.wants.named() {
                     self.leave(id, part, wakes);
                 }
-                self.inside -= 1;
             }
         }
         self.admit(wakes);
     }
 
-    /// Puts a request into the lines of its parts. True if it heads them all.
-    fn enter(&mut self, id: usize) -> bool {
-        let wants = std::mem::replace(&mut self.requests[id].wants, Scope::Whole);
-        let mut missing = 0;
-        for part in wants.named() {
-            match self.parts.get_mut(part) {
-                Some(line) => {
-                    line.behind.push_back(id);
-                    missing += 1;
+    /// The transactions that a waiting request waits for, directly or behind commands that wait too.
+    pub(crate) fn in_the_way(&self, Ticket(id): Ticket) -> Vec<Arc<Owner>> {
+        let (mut todo, mut seen, mut found) = (vec![id], HashSet::new(), Vec::new());
+        while let Some(id) = todo.pop() {
+            for other in self.before(id) {
+                if !seen.insert(other) {
+                    continue;
                 }
-                None => {
-                    self.parts.insert(part.clone(), Line { head: id, behind: VecDeque::new() });
+                match &self.requests[other].owner {
+                    Some(owner) => found.push(Arc::clone(owner)),
+                    None => todo.push(other),
                 }
             }
         }
-        self.inside += 1;
-        self.requests[id].wants = wants;
-        self.requests[id].place = Place::Inside { missing };
-        missing == 0
+        found
+    }
+
+    /// Whether transactions have requests here.
+    pub(crate) fn has_owners(&self) -> bool {
+        !self.owners.is_empty()
+    }
+
+    /// What a request has to wait for.
+    fn before(&self, id: usize) -> Vec<usize> {
+        let Some(request) = self.requests.get(id) else { return Vec::new() };
+        let mut before = Vec::new();
+        match request.place {
+            Place::Whole | Place::Inside { missing: 0 } => {}
+            Place::Inside { .. } => {
+                for line in request.wants.named().iter().filter_map(|part| self.parts.get(part)) {
+                    if !line.is_head(id) {
+                        before.extend(line.ids().take_while(|other| *other != id));
+                    }
+                }
+            }
+            Place::Arriving => {
+                before.extend(self.arrivals.iter().copied().take_while(|other| *other != id));
+                let entered = self.requests.iter().filter(|(_, other)| other.place != Place::Arriving);
+                let meets = |other: &Request| request.wants == Scope::Whole || other.place == Place::Whole;
+                let in_the_way = entered.filter(|(_, other)| meets(other) && !request.is_compatible(other));
+                before.extend(in_the_way.map(|(other, _)| other));
+            }
+        }
+        before.retain(|other| !self.requests[*other].is_of_same_owner(request));
+        before
+    }
+
+    /// What is left to ask for, of what the transaction does not hold yet.
+    fn without_held(&self, wants: Scope, access: Access, number: u64) -> Scope {
+        let own = self.owners.get(&number).map(|own| own.wholes).unwrap_or_default();
+        let enough = |held: Access| held == Access::Exclusive || access == Access::Shared;
+        if own.exclusive > 0 || (own.shared > 0 && access == Access::Shared) {
+            return Scope::Parts(Parts::new());
+        }
+        match wants {
+            Scope::Whole => Scope::Whole,
+            Scope::Parts(parts) => {
+                let held = |part: &Part| {
+                    let heads = self.parts.get(part).into_iter().flat_map(Line::heads);
+                    heads
+                        .map(|id| &self.requests[id])
+                        .any(|held| held.number() == Some(number) && held.is_granted() && enough(held.access))
+                };
+                Scope::Parts(parts.into_iter().filter(|part| !held(part)).collect())
+            }
+        }
+    }
+
+    /// What others than this transaction have inside, and hold of the whole.
+    fn others(&self, owner: Option<u64>) -> (Tally, Tally) {
+        match owner.and_then(|number| self.owners.get(&number)) {
+            None => (self.inside, self.wholes),
+            Some(own) => (self.inside.without(own.inside), self.wholes.without(own.wholes)),
+        }
+    }
+
+    /// Whether nobody who is in stands against a request's coming in.
+    fn may_enter(&self, id: usize) -> bool {
+        let request = &self.requests[id];
+        let (inside, wholes) = self.others(request.number());
+        match (&request.wants, request.access) {
+            (Scope::Parts(_), Access::Shared) => wholes.exclusive == 0,
+            (Scope::Parts(_), Access::Exclusive) => wholes.is_empty(),
+            (Scope::Whole, Access::Shared) => inside.exclusive == 0 && wholes.exclusive == 0,
+            (Scope::Whole, Access::Exclusive) => inside.is_empty() && wholes.is_empty(),
+        }
+    }
+
+    /// Puts a request into the lines of its parts, or makes it a holder of the whole. True if it is granted.
+    fn enter(&mut self, id: usize) -> bool {
+        let access = self.requests[id].access;
+        let wants = std::mem::replace(&mut self.requests[id].wants, Scope::Whole);
+        let (tally, place) = match &wants {
+            Scope::Whole => (&mut self.wholes, Place::Whole),
+            Scope::Parts(_) => (&mut self.inside, Place::Inside { missing: 0 }),
+        };
+        *tally.of(access) += 1;
+        self.requests[id].place = place;
+        let mut missing = 0;
+        for part in wants.named() {
+            match self.parts.get_mut(part) {
+                None => {
+                    self.parts.insert(part.clone(), Line::new(id));
+                }
+                Some(line) if self.requests[id].jumped => {
+                    // Who was a head here and waited elsewhere has to wait here too.
+                    for displaced in line.jump(id, &self.requests) {
+                        if let Place::Inside { missing } = &mut self.requests[displaced].place {
+                            *missing += 1;
+                        }
+                    }
+                    missing += usize::from(!line.is_head(id));
+                }
+                Some(line) => missing += usize::from(!line.push(id, &self.requests)),
+            }
+        }
+        let request = &mut self.requests[id];
+        request.wants = wants;
+        if let Place::Inside { missing: counted } = &mut request.place {
+            *counted = missing;
+        }
+        let granted = missing == 0;
+        if let Some(own) = request.number().and_then(|number| self.owners.get_mut(&number)) {
+            let tally = if place == Place::Whole { &mut own.wholes } else { &mut own.inside };
+            *tally.of(access) += 1;
+            own.granted += u32::from(granted);
+        }
+        granted
     }
 
     fn leave(&mut self, id: usize, part: &Part, wakes: &mut Wakes) {
         let Some(line) = self.parts.get_mut(part) else { return };
-        if line.head != id {
-            line.behind.retain(|other| *other != id);
-            return;
-        }
-        let Some(next) = line.behind.pop_front() else {
+        if !line.remove(id) {
             self.parts.remove(part);
             return;
-        };
-        line.head = next;
-        let request = &mut self.requests[next];
-        if let Place::Inside { missing } = &mut request.place {
-            *missing -= 1;
-            if *missing == 0
-                && let Some(waiter) = request.waiter.take()
+        }
+        while let Some(next) = line.advance(&self.requests) {
+            let request = &mut self.requests[next];
+            if let Place::Inside { missing } = &mut request.place {
+                *missing -= 1;
+                if *missing == 0 {
+                    granted(request, &mut self.owners, wakes);
+                }
+            }
+        }
+    }
+
+    /// Lets in whoever arrived, up to the first who has to wait.
+    fn admit(&mut self, wakes: &mut Wakes) {
+        while let Some(&id) = self.arrivals.front() {
+            if !self.may_enter(id) {
+                return;
+            }
+            self.arrivals.pop_front();
+            if self.enter(id)
+                && let Some(waiter) = self.requests[id].waiter.take()
             {
                 wakes.push(waiter);
             }
         }
     }
 
-    /// Lets in whoever arrived, up to the next request for the whole.
-    fn admit(&mut self, wakes: &mut Wakes) {
-        while self.whole.is_none()
-            && let Some(&id) = self.arrivals.front()
-        {
-            let granted = if self.requests[id].wants != Scope::Whole {
-                self.enter(id)
-            } else if self.inside == 0 {
-                self.whole = Some(id);
-                self.requests[id].place = Place::Whole;
-                true
-            } else {
-                return;
-            };
-            self.arrivals.pop_front();
-            if granted && let Some(waiter) = self.requests[id].waiter.take() {
-                wakes.push(waiter);
+    /// Puts a request that may not enter in its place among the arrivals.
+    fn queue(&mut self, id: usize) {
+        if !self.requests[id].jumped {
+            self.arrivals.push_back(id);
+            return;
+        }
+        let others = self.arrivals.iter().position(|other| !self.requests[*other].jumped);
+        self.arrivals.insert(others.unwrap_or(self.arrivals.len()), id);
+    }
+
+    /// Takes those who hold nothing out of the lines again, for a transaction inside that wants the whole: they
+    /// wait for it, and must not make it wait for them.
+    fn send_back_who_only_waits(&mut self) {
+        let waiting = self
+            .requests
+            .iter()
+            .filter(|(_, other)| matches!(other.place, Place::Inside { missing: 1.. }) && !other.jumped);
+        let mut waiting: Vec<usize> = waiting.map(|(id, _)| id).collect();
+        // The latest first: nobody stands before who came before, so nobody is granted by this.
+        waiting.sort_unstable_by_key(|id| std::cmp::Reverse(self.requests[*id].arrived));
+        for id in waiting {
+            let wants = self.requests[id].wants.clone();
+            *self.inside.of(self.requests[id].access) -= 1;
+            if let Some(own) = self.requests[id].number().and_then(|number| self.owners.get_mut(&number)) {
+                *own.inside.of(self.requests[id].access) -= 1;
             }
+            let mut nobody = Wakes::default();
+            for part in wants.named() {
+                self.leave(id, part, &mut nobody);
+            }
+            debug_assert!(nobody.is_empty(), "granted by who was sent back");
+            self.requests[id].place = Place::Arriving;
+            let jumpers = self.arrivals.iter().take_while(|other| self.requests[**other].jumped).count();
+            self.arrivals.insert(jumpers, id);
         }
     }
 
@@ -186,8 +431,19 @@ impl Locks {
     pub(crate) fn is_idle(&self) -> bool {
         self.requests.is_empty()
             && self.parts.is_empty()
-            && self.inside == 0
-            && self.whole.is_none()
+            && self.inside.is_empty()
+            && self.wholes.is_empty()
             && self.arrivals.is_empty()
+            && self.owners.is_empty()
+    }
+}
+
+/// A request that waited has all it asked for.
+fn granted(request: &mut Request, owners: &mut HashMap<u64, Own, RandomState>, wakes: &mut Wakes) {
+    if let Some(own) = request.number().and_then(|number| owners.get_mut(&number)) {
+        own.granted += 1;
+    }
+    if let Some(waiter) = request.waiter.take() {
+        wakes.push(waiter);
     }
 }

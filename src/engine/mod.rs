@@ -1,13 +1,17 @@
 //! The engine: one file, any number of threads, every decision on one path.
 
 mod attempt;
+mod branch;
 mod builder;
 mod call;
 mod commit;
+mod deadlock;
 mod handle;
 mod history;
 mod ids;
+mod line;
 mod lock;
+mod locking;
 #[cfg(all(test, shuttle))]
 mod model;
 mod options;
@@ -19,8 +23,13 @@ mod recover;
 mod registry;
 mod replay;
 mod scan;
+mod settle;
+mod staged;
 mod stamps;
 mod stream;
+mod transact;
+mod transaction;
+mod unit;
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -34,12 +43,15 @@ pub use history::{Happened, History, Recorded};
 pub use options::{Concurrency, Exhausted, Options, Wait};
 pub use outcome::{Decision, Effort, Outcome, View};
 pub use receipt::Receipt;
+pub use staged::{Committed, Lock, Staged};
+pub use transaction::Transaction;
 
 use crate::aggregate::Aggregate;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::log::Log;
 use crate::sync::{JoinHandle, Patience, Timer, current, run_blocking};
+use deadlock::Deadlocks;
 use ids::Ids;
 use registry::AnyRegistry;
 use replay::panic_message;
@@ -62,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) timer: Timer,
     pub(crate) ids: Ids,
+    pub(crate) deadlocks: Deadlocks,
     pub(crate) registries: HashMap<TypeId, Arc<dyn AnyRegistry>>,
 }
 

@@ -26,6 +26,12 @@ pub enum Wait {
     /// ([`Error::Busy`](crate::Error::Busy)). A decision that was made is still waited for until it is
     /// durable.
     Never,
+    /// As [`Never`](Self::Never), and the command chooses its parts among those that nobody has locked: the second
+    /// best block instead of a wait for the best. Only for commands that leave a choice
+    /// ([`Aggregate::scope_skipping`](crate::Aggregate::scope_skipping)); others are
+    /// [`Error::InvalidCommand`](crate::Error::InvalidCommand).
+    /// [`Error::WouldBlock`](crate::Error::WouldBlock) if others were faster many times in a row.
+    SkipLocked,
 }
 
 impl Default for Wait {
@@ -94,7 +100,7 @@ impl Options {
     pub(crate) fn limit(&self) -> Option<Duration> {
         match self.wait {
             Wait::AtMost(limit) => Some(limit),
-            Wait::Never => None,
+            Wait::Never | Wait::SkipLocked => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The streams of one aggregate type, by id.
 
 use std::any::Any;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use dashmap::DashMap;
@@ -39,7 +40,7 @@ impl<A: Aggregate> Registry<A> {
 
     /// Looks at a stream for one call. A stream that has no version yet is only there for as long as
     /// somebody works on it: neither a rejection nor a read creates one.
-    pub(crate) fn visit(&self, id: &str, create: bool) -> Result<Visit<'_, A>, Error> {
+    pub(crate) fn visit(&self, id: &str, create: bool) -> Result<Visit<&Self, A>, Error> {
         let stream = match self.find(id) {
             Some(stream) => stream,
             None if create => {
@@ -61,7 +62,7 @@ impl<A: Aggregate> Registry<A> {
     }
 
     /// Keeps a stream in mind for work that outlives the call that started it.
-    pub(crate) fn stay(&self, stream: Arc<Stream<A>>) -> Visit<'_, A> {
+    pub(crate) fn stay(&self, stream: Arc<Stream<A>>) -> Visit<&Self, A> {
         Visit { registry: self, stream: Some(stream) }
     }
 
@@ -83,20 +84,25 @@ impl<A: Aggregate> Registry<A> {
     }
 }
 
-/// A stream for the time of one call.
-pub(crate) struct Visit<'r, A: Aggregate> {
-    registry: &'r Registry<A>,
+/// A stream for the time of one call, or of one transaction.
+pub(crate) struct Visit<R: Deref<Target = Registry<A>>, A: Aggregate> {
+    registry: R,
     // Absent only while dropping.
     stream: Option<Arc<Stream<A>>>,
 }
 
-impl<A: Aggregate> Visit<'_, A> {
+impl<R: Deref<Target = Registry<A>>, A: Aggregate> Visit<R, A> {
+    /// The same visit for longer than the call.
+    pub(crate) fn extend<L: Deref<Target = Registry<A>>>(mut self, registry: L) -> Visit<L, A> {
+        Visit { registry, stream: self.stream.take() }
+    }
+
     pub(crate) fn stream(&self) -> Option<&Arc<Stream<A>>> {
         self.stream.as_ref()
     }
 }
 
-impl<A: Aggregate> Drop for Visit<'_, A> {
+impl<R: Deref<Target = Registry<A>>, A: Aggregate> Drop for Visit<R, A> {
     fn drop(&mut self) {
         let Some(stream) = self.stream.take() else { return };
         if stream.exists() {

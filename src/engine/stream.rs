@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::lock::{Locks, Ticket};
+use super::deadlock::Owner;
+use super::lock::{Access, Locks, Ticket};
 use super::stamps::Stamps;
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fence, StreamName};
 use crate::log::Log;
-use crate::scope::Scope;
-use crate::sync::{Mutex, Waiter, Wakes};
+use crate::scope::{LockedParts, Scope};
+use crate::sync::{Caller, Mutex, Waiter, Wakes};
 
 /// Holds a state. Every commit asks whether somebody else looks at it: here that is a plain load.
 pub(crate) type StateArc<S> = triomphe::Arc<S>;
@@ -86,13 +87,18 @@ impl<A: Aggregate> Inner<A> {
     }
 }
 
-/// An attempt between its snapshot and its end: whatever happens, its stamp and its locks are given
-/// back.
-pub(crate) struct Running<'s, A: Aggregate> {
-    pub(super) stream: &'s Stream<A>,
+/// What an attempt keeps in its stream between its snapshot and its end: a stamp and locks.
+#[derive(Default)]
+pub(crate) struct Held {
     /// The snapshot's version, while its stamp is kept.
     pub(super) since: Option<u64>,
     pub(super) ticket: Option<Ticket>,
+}
+
+/// An attempt that is under way: whatever happens, what it keeps is given back.
+pub(crate) struct Running<'s, A: Aggregate> {
+    pub(super) stream: &'s Stream<A>,
+    pub(super) held: Held,
 }
 
 /// What became of a request for locks.
@@ -101,6 +107,14 @@ pub(crate) enum Requested<'s, A: Aggregate> {
     Granted(Running<'s, A>, Snapshot<A>),
     /// Signaled when granted.
     Queued(Running<'s, A>, Arc<Waiter>),
+}
+
+/// What is asked for, and by whom.
+pub(crate) struct Wanted<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) access: Access,
+    /// The transaction that asks; none for a command.
+    pub(crate) owner: Option<&'a Arc<Owner>>,
 }
 
 impl<A: Aggregate> Stream<A> {
@@ -127,29 +141,9 @@ impl<A: Aggregate> Stream<A> {
         inner.number.map(|number| Whereabouts { number, first: born, last: position, version })
     }
 
-    /// Starts an optimistic attempt.
-    pub(crate) fn begin(&self, log: &Log) -> Result<(Running<'_, A>, Snapshot<A>), Error> {
-        let mut inner = self.inner.lock();
-        self.check(&inner, log)?;
-        let version = inner.version;
-        inner.stamps.begin(version);
-        let running = Running { stream: self, since: Some(version), ticket: None };
-        Ok((running, inner.snapshot()))
-    }
-
-    /// Asks for the locks of `scope`; if they are free, starts an attempt as their holder.
-    pub(crate) fn request(&self, log: &Log, scope: &Scope) -> Result<Requested<'_, A>, Error> {
-        let mut inner = self.inner.lock();
-        self.check(&inner, log)?;
-        let (ticket, waiter) = inner.locks.request(scope);
-        let mut running = Running { stream: self, since: None, ticket: Some(ticket) };
-        Ok(match waiter {
-            Some(waiter) => Requested::Queued(running, waiter),
-            None => {
-                let snapshot = running.start(&mut inner);
-                Requested::Granted(running, snapshot)
-            }
-        })
+    /// Who is in the way of a request that waits; nobody for one that was granted.
+    pub(crate) fn in_the_way(&self, ticket: Ticket) -> Vec<Arc<Owner>> {
+        self.inner.lock().locks.in_the_way(ticket)
     }
 
     pub(super) fn check(&self, inner: &Inner<A>, log: &Log) -> Result<(), Error> {
@@ -188,20 +182,113 @@ impl<A: Aggregate> Stream<A> {
 }
 
 impl<'s, A: Aggregate> Running<'s, A> {
+    /// Starts an optimistic attempt.
+    pub(crate) fn begin(stream: &'s Stream<A>, log: &Log) -> Result<(Self, Snapshot<A>), Error> {
+        let mut inner = stream.inner.lock();
+        stream.check(&inner, log)?;
+        let mut held = Held::default();
+        let snapshot = held.start(&mut inner);
+        Ok((Self { stream, held }, snapshot))
+    }
+
+    /// As [`begin`](Self::begin), with what others than this transaction have locked at that moment.
+    pub(crate) fn begin_choosing(
+        stream: &'s Stream<A>,
+        log: &Log,
+        owner: Option<u64>,
+    ) -> Result<(Self, Snapshot<A>, LockedParts), Error> {
+        let mut inner = stream.inner.lock();
+        stream.check(&inner, log)?;
+        let mut held = Held::default();
+        let snapshot = held.start(&mut inner);
+        let locked = inner.locks.locked_parts(owner);
+        Ok((Self { stream, held }, snapshot, locked))
+    }
+
+    /// Asks for locks; if they are free, starts an attempt as their holder.
+    pub(crate) fn request(
+        stream: &'s Stream<A>,
+        log: &Log,
+        wanted: &Wanted<'_>,
+    ) -> Result<Requested<'s, A>, Error> {
+        let mut inner = stream.inner.lock();
+        stream.check(&inner, log)?;
+        let (ticket, waiter) = inner.locks.request(wanted.scope, wanted.access, wanted.owner);
+        let mut held = Held { since: None, ticket: Some(ticket) };
+        Ok(match waiter {
+            Some(waiter) => Requested::Queued(Self { stream, held }, waiter),
+            None => {
+                let snapshot = held.start(&mut inner);
+                Requested::Granted(Self { stream, held }, snapshot)
+            }
+        })
+    }
+
+    /// Locks a scope that was chosen on this attempt's snapshot, and goes on with a fresh one; not if it changed since, or
+    /// somebody else was faster.
+    pub(crate) fn lock_unchanged(
+        &mut self,
+        log: &Log,
+        scope: &Scope,
+        owner: Option<&Arc<Owner>>,
+    ) -> Result<Option<Snapshot<A>>, Error> {
+        let mut wakes = Wakes::default();
+        let mut inner = self.stream.inner.lock();
+        self.stream.check(&inner, log)?;
+        if self.held.since.is_none_or(|since| inner.stamps.changed_since(since, scope)) {
+            return Ok(None);
+        }
+        let (ticket, waiter) = inner.locks.request(scope, Access::Exclusive, owner);
+        if waiter.is_some() {
+            inner.locks.release(ticket, &mut wakes);
+            drop(inner);
+            wakes.fire();
+            return Ok(None);
+        }
+        self.held.ticket = Some(ticket);
+        if let Some(since) = self.held.since.take() {
+            inner.stamps.end(since);
+        }
+        Ok(Some(self.held.start(&mut inner)))
+    }
+
     /// Starts the attempt of a request whose locks were granted.
     pub(crate) fn granted(&mut self, log: &Log) -> Result<Snapshot<A>, Error> {
         let mut inner = self.stream.inner.lock();
         self.stream.check(&inner, log)?;
-        Ok(self.start(&mut inner))
+        Ok(self.held.start(&mut inner))
     }
 
-    fn start(&mut self, inner: &mut Inner<A>) -> Snapshot<A> {
+    /// Whether a transaction of the one who asks stands in the way: it will not end while its own caller waits.
+    pub(crate) fn is_held_by(&self, caller: &Caller) -> bool {
+        let Some(ticket) = self.held.ticket else { return false };
+        let in_the_way = {
+            let inner = self.stream.inner.lock();
+            if inner.locks.has_owners() { inner.locks.in_the_way(ticket) } else { Vec::new() }
+        };
+        in_the_way.iter().any(|owner| owner.caller.is(caller))
+    }
+
+    /// The place of a request that waits.
+    pub(crate) fn ticket(&self) -> Option<Ticket> {
+        self.held.ticket
+    }
+
+    /// Hands over what is kept: somebody else gives it back.
+    pub(crate) fn into_held(mut self) -> Held {
+        std::mem::take(&mut self.held)
+    }
+}
+
+impl Held {
+    /// The attempt sees the state as it is now.
+    fn start<A: Aggregate>(&mut self, inner: &mut Inner<A>) -> Snapshot<A> {
         inner.stamps.begin(inner.version);
         self.since = Some(inner.version);
         inner.snapshot()
     }
 
-    pub(super) fn end(&mut self, inner: &mut Inner<A>, wakes: &mut Wakes) {
+    pub(super) fn end<A: Aggregate>(&mut self, inner: &mut Inner<A>, wakes: &mut Wakes) {
         if let Some(since) = self.since.take() {
             inner.stamps.end(since);
         }
@@ -209,15 +296,24 @@ impl<'s, A: Aggregate> Running<'s, A> {
             inner.locks.release(ticket, wakes);
         }
     }
+
+    /// Whether what was seen of this scope still is as it was.
+    pub(super) fn is_unchanged<A: Aggregate>(&self, inner: &Inner<A>, scope: &Scope) -> bool {
+        self.since.is_some_and(|since| !inner.stamps.changed_since(since, scope))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.since.is_none() && self.ticket.is_none()
+    }
 }
 
 impl<A: Aggregate> Drop for Running<'_, A> {
     fn drop(&mut self) {
-        if self.since.is_none() && self.ticket.is_none() {
+        if self.held.is_empty() {
             return;
         }
         let mut wakes = Wakes::default();
-        self.end(&mut self.stream.inner.lock(), &mut wakes);
+        self.held.end(&mut self.stream.inner.lock(), &mut wakes);
         wakes.fire();
     }
 }

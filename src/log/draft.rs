@@ -66,6 +66,11 @@ impl Draft {
         self.short.get_mut(..self.len).unwrap_or(&mut self.long)
     }
 
+    /// Takes back what was pushed after it had this many bytes.
+    pub(crate) fn truncate(&mut self, bytes: usize) {
+        if self.len > SHORT { self.long.truncate(bytes) } else { self.len = self.len.min(bytes) }
+    }
+
     /// The payload of the first event.
     #[cfg(feature = "testing")]
     pub(crate) fn payload(&self) -> Option<&[u8]> {
@@ -122,6 +127,23 @@ mod tests {
                 prop_assert_eq!(crate::log::decode::<Vec<u8>>(cursor.block().unwrap()).unwrap(), payload);
             }
             prop_assert!(cursor.is_empty());
+        }
+
+        /// What is taken back leaves no trace, wherever it had spilled.
+        #[test]
+        fn a_draft_forgets_what_is_taken_back(
+            kept in prop::collection::vec(any::<u8>(), 0..200),
+            dropped in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let (mut draft, mut plain) = (Draft::new(1 << 20), Draft::new(1 << 20));
+            draft.push(EventKind::Event, 3, &kept).unwrap();
+            let bytes = draft.bytes().len();
+            draft.push(EventKind::Event, 3, &dropped).unwrap();
+            draft.truncate(bytes);
+            draft.push(EventKind::Event, 4, &kept).unwrap();
+            plain.push(EventKind::Event, 3, &kept).unwrap();
+            plain.push(EventKind::Event, 4, &kept).unwrap();
+            prop_assert_eq!(draft.bytes(), plain.bytes());
         }
 
         #[test]

@@ -24,7 +24,7 @@ pub(crate) use bytes::Malformed;
 pub(crate) use codec::{decode, fingerprint};
 pub(crate) use draft::Draft;
 pub(crate) use entry::{
-    Entry, EntryView, EventKind, EventView, Events, NewSpan, Span, StreamRef, entry_bytes,
+    Entry, EntryView, EventKind, EventView, Events, NewSpan, Span, StreamRef, entry_bytes, span_bytes,
 };
 #[cfg(all(test, shuttle))]
 pub(crate) use memory_store::MemoryStore;

@@ -9,21 +9,22 @@ mod wait;
 #[cfg(all(test, shuttle))]
 pub(crate) use imp::restart_time;
 pub(crate) use imp::{
-    AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, Thread, current, parallelism, spawn,
+    AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, MutexGuard, Thread, ThreadId, current,
+    parallelism, spawn,
 };
 pub(crate) use line::{Line, Place};
 // Not the model checker's: see `parallelism`.
 pub(crate) use std::thread::{Builder as ThreadBuilder, scope};
 pub(crate) use timer::Timer;
-pub(crate) use wait::{Patience, Waiter, Wakes, run_blocking};
+pub(crate) use wait::{Caller, Patience, Waiter, Wakes, run_blocking};
 
 #[cfg(not(shuttle))]
 mod imp {
     use std::time::Instant;
 
-    pub(crate) use parking_lot::Mutex;
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-    pub(crate) use std::thread::{JoinHandle, Thread, current};
+    pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current};
 
     pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name(name.into()).spawn(body)
@@ -62,8 +63,9 @@ mod imp {
     use std::time::Instant;
 
     use shuttle::rand::Rng;
+    pub(crate) use shuttle::sync::MutexGuard;
     pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-    pub(crate) use shuttle::thread::{JoinHandle, Thread, current};
+    pub(crate) use shuttle::thread::{JoinHandle, Thread, ThreadId, current};
 
     /// The model checker's mutex with the interface of parking_lot's.
     #[derive(Debug, Default)]

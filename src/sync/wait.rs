@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::imp::{is_past, park_until};
-use super::{Mutex, Thread, Timer, current};
+use super::{Mutex, Thread, ThreadId, Timer, current};
 
 /// A place in some line. Whoever owns the line signals it, once; whoever waits sees that at its
 /// next look, however late.
@@ -151,6 +151,10 @@ impl Wakes {
         self.0.push(waiter);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
@@ -181,6 +185,22 @@ enum Mode<'t> {
     Task(&'t Timer),
 }
 
+/// Who makes a call, as far as can be told: the thread, or the task by its waker.
+pub(crate) enum Caller {
+    Thread(ThreadId),
+    Task(Waker),
+}
+
+impl Caller {
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Thread(one), Self::Thread(other)) => one == other,
+            (Self::Task(one), Self::Task(other)) => one.will_wake(other),
+            _ => false,
+        }
+    }
+}
+
 impl<'t> Patience<'t> {
     pub(crate) fn of_thread(limit: Option<Duration>) -> Self {
         Self { mode: Mode::Thread, limit, began: None }
@@ -193,6 +213,13 @@ impl<'t> Patience<'t> {
     /// Whether this call may do slow work in place.
     pub(crate) fn is_thread(&self) -> bool {
         matches!(self.mode, Mode::Thread)
+    }
+
+    pub(crate) async fn caller(&self) -> Caller {
+        match self.mode {
+            Mode::Thread => Caller::Thread(current().id()),
+            Mode::Task(_) => poll_fn(|cx| Poll::Ready(Caller::Task(cx.waker().clone()))).await,
+        }
     }
 
     /// How long this call has been waiting.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use shuttle::thread::{JoinHandle, spawn, yield_now};
 
-use super::super::stream::{Inner, Requested, Stream};
+use super::super::lock::Access;
+use super::super::stream::{Inner, Requested, Running, Stream, Wanted};
 use super::{Hall, customer_part, seat_part};
 use crate::clock::ManualClock;
 use crate::error::{Error, StreamName};
@@ -53,10 +54,14 @@ impl Corridor {
         Self { log, stream, timer: Arc::default(), seen: Arc::default() }
     }
 
+    fn request(&self, scope: &Scope) -> Result<Requested<'_, Hall>, Error> {
+        Running::request(&self.stream, &self.log, &Wanted { scope, access: Access::Exclusive, owner: None })
+    }
+
     /// Asks, waits and holds. False if the wait ended without the locks.
     async fn pass(&self, scope: &Scope, patience: &mut Patience<'_>) -> bool {
         let place = Place { corridor: self, number: self.announce(scope) };
-        let (mut running, waiter) = match self.stream.request(&self.log, scope).unwrap() {
+        let (mut running, waiter) = match self.request(scope).unwrap() {
             Requested::Granted(running, _) => (running, None),
             Requested::Queued(running, waiter) => (running, Some(waiter)),
         };
@@ -110,7 +115,7 @@ impl Corridor {
     fn check_empty(&self, threads: Vec<JoinHandle<()>>) {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert!(self.stream.is_idle(), "something was left behind");
-        let whole = self.stream.request(&self.log, &Scope::Whole);
+        let whole = self.request(&Scope::Whole);
         assert!(matches!(whole, Ok(Requested::Granted(..))));
         drop(whole);
         assert!(self.stream.is_idle());
@@ -244,7 +249,7 @@ fn a_stopped_log_lets_every_request_go() {
             .map(|_| {
                 let corridor = corridor.clone();
                 spawn(move || {
-                    let requested = corridor.stream.request(&corridor.log, &any_scope());
+                    let requested = corridor.request(&any_scope());
                     if let Ok(Requested::Queued(mut running, waiter)) = requested {
                         assert!(run_blocking(waiter.wait(&mut Patience::of_thread(None))));
                         let granted = running.granted(&corridor.log);

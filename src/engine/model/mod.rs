@@ -7,6 +7,7 @@ mod crowd;
 mod locks;
 mod once;
 mod panics;
+mod units;
 
 use std::cell::Cell;
 use std::panic::resume_unwind;

@@ -1,0 +1,368 @@
+//! What a transaction has done to one stream: what it depends on, and what it has staged.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::Shared;
+use super::attempt::stay_in_scope;
+use super::commit::{After, Change, Refusal, Replaced};
+use super::locking::{Locking, Wish};
+use super::rebuild;
+use super::registry::{Registry, Visit};
+use super::replay::panic_message;
+use super::stream::{Held, Inner, Snapshot, StateArc, Stream};
+use crate::aggregate::{Aggregate, Events};
+use crate::clock::Timestamp;
+use crate::error::{Cause, Error, Fence, StreamName};
+use crate::log::{Draft, EventKind, Log, NewSpan, span_bytes};
+use crate::scope::Scope;
+use crate::sync::{MutexGuard, Patience, Wakes};
+
+/// One stream in a transaction. Whatever happens, what it keeps in the stream is given back.
+pub(super) struct Branch<A: Aggregate> {
+    pub(super) stream: Arc<Stream<A>>,
+    pub(super) registry: Arc<Registry<A>>,
+    /// What was looked at, each part of it since a look of its own, and the locks.
+    steps: SmallVec<[Step; 1]>,
+    staged: Staged<A>,
+    /// A state with staged events in it: of this version, with the first so many.
+    ahead: Option<(u64, usize, StateArc<A::State>)>,
+    aftermath: Aftermath<A>,
+    /// Last: a stream that has no version goes with the last who worked on it.
+    _visit: Visit<Arc<Registry<A>>, A>,
+}
+
+struct Step {
+    held: Held,
+    scope: Scope,
+}
+
+/// What will be stored.
+struct Staged<A: Aggregate> {
+    events: Vec<A::Event>,
+    /// What each of them touches.
+    touched: Vec<Scope>,
+    draft: Draft,
+}
+
+/// What the commit leaves: may run anything when it is dropped, and is dropped with no mutex held.
+struct Aftermath<A: Aggregate> {
+    replaced: Replaced<A>,
+    original: Option<StateArc<A::State>>,
+    panic: Option<Box<dyn Any + Send>>,
+    fenced: bool,
+}
+
+/// A branch whose type is not known here.
+pub(super) trait AnyBranch: Send {
+    fn name(&self) -> &StreamName;
+    /// Every transaction takes the mutexes of its streams in the order of this.
+    fn address(&self) -> usize;
+    fn has_events(&self) -> bool;
+    /// How many bytes are staged, and at most how many its share of an entry takes.
+    fn staged_bytes(&self) -> usize;
+    fn entry_bytes(&self) -> usize;
+    /// Locks a scope, or notes that it is depended on.
+    fn take<'a>(
+        &'a mut self,
+        locking: &'a mut Locking,
+        wish: Wish,
+        patience: &'a mut Patience<'_>,
+    ) -> Taking<'a>;
+    /// Forgets what was staged, and gives back what is held.
+    fn restart(&mut self);
+    fn lock(&mut self) -> Box<dyn AnyLocked + '_>;
+    fn take_panic(&mut self) -> Option<Box<dyn Any + Send>>;
+    /// Starts what has to follow a commit that panicked.
+    fn recover(&self, shared: &Shared, said: &Cause);
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+pub(super) type Taking<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+/// A branch whose stream's mutex is held.
+pub(super) trait AnyLocked {
+    fn name(&self) -> &StreamName;
+    fn has_policies(&self) -> bool;
+    fn verify(&mut self, log: &Log, wakes: &mut Wakes) -> Result<Option<Refusal>, Error>;
+    /// Keeps the state as it is, for [`undo`](Self::undo).
+    fn keep(&mut self);
+    fn apply(&mut self) -> Result<(), Refusal>;
+    /// Takes back what was applied. A state that was not kept is rebuilt from the log.
+    fn undo(&mut self);
+    fn span(&self) -> Option<NewSpan<'_>>;
+    fn number(&mut self, position: u64, new_stream: &mut u32, decided_at: Timestamp);
+    /// Gives back what was held.
+    fn end(&mut self, wakes: &mut Wakes);
+}
+
+impl<A: Aggregate> Branch<A> {
+    pub(super) fn new(
+        stream: Arc<Stream<A>>,
+        visit: Visit<Arc<Registry<A>>, A>,
+        registry: Arc<Registry<A>>,
+        entry_bytes: usize,
+    ) -> Self {
+        let draft = Draft::new(entry_bytes);
+        Self {
+            stream,
+            registry,
+            steps: SmallVec::new(),
+            staged: Staged { events: Vec::new(), touched: Vec::new(), draft },
+            ahead: None,
+            aftermath: Aftermath { replaced: SmallVec::new(), original: None, panic: None, fenced: false },
+            _visit: visit,
+        }
+    }
+
+    /// Whether the stream has a version, or will have one.
+    pub(super) fn exists(&self) -> bool {
+        self.has_events() || self.stream.exists()
+    }
+
+    pub(super) fn events(&self) -> &[A::Event] {
+        &self.staged.events
+    }
+
+    /// The state as this transaction sees it: with what it has staged.
+    pub(super) fn see(&mut self, mut snapshot: Snapshot<A>) -> Result<Snapshot<A>, Error> {
+        let events = &self.staged.events;
+        if events.is_empty() {
+            return Ok(snapshot);
+        }
+        let (applied, mut state) = match self.ahead.take() {
+            Some((version, applied, state)) if version == snapshot.version => (applied, state),
+            _ => (0, StateArc::clone(&snapshot.state)),
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            for event in events.iter().skip(applied) {
+                A::apply(StateArc::make_mut(&mut state), event);
+            }
+        }));
+        if let Err(panic) = outcome {
+            let message = panic_message(&*panic);
+            return Err(Error::ApplyPanicked { stream: self.name().clone(), message });
+        }
+        snapshot.state = StateArc::clone(&state);
+        self.ahead = Some((snapshot.version, events.len(), state));
+        Ok(snapshot)
+    }
+
+    /// Notes what the transaction depends on from here on.
+    pub(super) fn depend(&mut self, held: Held, scope: Scope) {
+        self.steps.push(Step { held, scope });
+    }
+
+    /// Whether what was looked at so far still is as it was.
+    pub(super) fn check_unchanged(&self) -> Result<(), Error> {
+        if self.steps.is_empty() {
+            return Ok(());
+        }
+        let inner = self.stream.inner.lock();
+        if self.steps.iter().all(|step| step.held.is_unchanged(&inner, &step.scope)) {
+            return Ok(());
+        }
+        Err(Error::Conflict { stream: self.stream.name.clone(), attempts: 1 })
+    }
+
+    /// Adds events, all or none, in at most `room` bytes.
+    pub(super) fn stage(
+        &mut self,
+        events: Events<A::Event>,
+        scope: &Scope,
+        room: usize,
+    ) -> Result<(), Error> {
+        let Staged { touched, draft, .. } = &mut self.staged;
+        let (bytes, count) = (draft.bytes().len(), touched.len());
+        let staged = events.iter().try_for_each(|event| {
+            touched.push(stay_in_scope::<A>(&self.stream.name, scope, event)?);
+            draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
+            let added = draft.bytes().len() - bytes;
+            if added > room { Err(Error::TooLarge { bytes: added, limit: room }) } else { Ok(()) }
+        });
+        if let Err(error) = staged {
+            draft.truncate(bytes);
+            touched.truncate(count);
+            return Err(error);
+        }
+        self.staged.events.extend(events);
+        Ok(())
+    }
+
+    fn give_back(&mut self) {
+        if self.steps.iter().all(|step| step.held.is_empty()) {
+            return;
+        }
+        let mut wakes = Wakes::default();
+        {
+            let mut inner = self.stream.inner.lock();
+            for step in &mut self.steps {
+                step.held.end(&mut inner, &mut wakes);
+            }
+        }
+        wakes.fire();
+        self.steps.clear();
+    }
+}
+
+impl<A: Aggregate> Drop for Branch<A> {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl<A: Aggregate> AnyBranch for Branch<A> {
+    fn name(&self) -> &StreamName {
+        &self.stream.name
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.stream) as usize
+    }
+
+    fn has_events(&self) -> bool {
+        !self.staged.events.is_empty()
+    }
+
+    fn staged_bytes(&self) -> usize {
+        self.staged.draft.bytes().len()
+    }
+
+    fn entry_bytes(&self) -> usize {
+        if self.has_events() { span_bytes(self.name().bytes(), &self.staged.draft) } else { 0 }
+    }
+
+    fn take<'a>(
+        &'a mut self,
+        locking: &'a mut Locking,
+        wish: Wish,
+        patience: &'a mut Patience<'_>,
+    ) -> Taking<'a> {
+        Box::pin(async move {
+            let stream = Arc::clone(&self.stream);
+            let (running, _) = locking.begin(self, &stream, &wish, patience).await?;
+            self.depend(running.into_held(), wish.scope);
+            Ok(())
+        })
+    }
+
+    fn restart(&mut self) {
+        self.give_back();
+        self.staged.events.clear();
+        self.staged.touched.clear();
+        self.staged.draft.truncate(0);
+        self.ahead = None;
+    }
+
+    fn lock(&mut self) -> Box<dyn AnyLocked + '_> {
+        // Or the commit would have to copy what nobody looks at any more.
+        self.ahead = None;
+        let Self { stream, registry, steps, staged, aftermath, .. } = self;
+        Box::new(Locked { inner: stream.inner.lock(), stream, registry, steps, staged, aftermath })
+    }
+
+    fn take_panic(&mut self) -> Option<Box<dyn Any + Send>> {
+        self.aftermath.panic.take()
+    }
+
+    fn recover(&self, shared: &Shared, said: &Cause) {
+        if self.aftermath.fenced {
+            rebuild::start(shared, &self.registry, &self.stream, said);
+        }
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+struct Locked<'b, A: Aggregate> {
+    inner: MutexGuard<'b, Inner<A>>,
+    stream: &'b Stream<A>,
+    registry: &'b Registry<A>,
+    steps: &'b mut [Step],
+    staged: &'b Staged<A>,
+    aftermath: &'b mut Aftermath<A>,
+}
+
+impl<A: Aggregate> Locked<'_, A> {
+    fn change(&self) -> Change<'_, A> {
+        let Staged { events, touched, draft } = self.staged;
+        Change { events, touched, draft, versions: events.len() as u32 }
+    }
+}
+
+impl<A: Aggregate> AnyLocked for Locked<'_, A> {
+    fn name(&self) -> &StreamName {
+        &self.stream.name
+    }
+
+    fn has_policies(&self) -> bool {
+        !self.registry.policies.is_empty()
+    }
+
+    fn verify(&mut self, log: &Log, wakes: &mut Wakes) -> Result<Option<Refusal>, Error> {
+        self.stream.check(&self.inner, log)?;
+        for Step { held, scope } in &mut *self.steps {
+            let refusal = held.verify(&mut self.inner, &self.stream.name, scope, log, wakes)?;
+            if refusal.is_some() {
+                return Ok(refusal);
+            }
+        }
+        Ok(None)
+    }
+
+    fn keep(&mut self) {
+        self.aftermath.original = Some(StateArc::clone(&self.inner.state));
+    }
+
+    fn apply(&mut self) -> Result<(), Refusal> {
+        let Aftermath { replaced, panic, fenced, .. } = &mut *self.aftermath;
+        if self.staged.events.is_empty() {
+            return Ok(());
+        }
+        let after = After { replaced, panic };
+        let applied = self.inner.apply(&self.staged.events, &self.registry.policies, after);
+        *fenced = matches!(applied, Err(Refusal::Panicked(_)));
+        applied
+    }
+
+    fn undo(&mut self) {
+        let Aftermath { replaced, original, fenced, .. } = &mut *self.aftermath;
+        if self.staged.events.is_empty() {
+            return;
+        }
+        match original.take() {
+            Some(original) => {
+                replaced.push(std::mem::replace(&mut self.inner.state, original));
+                self.inner.fence = None;
+                *fenced = false;
+            }
+            None => {
+                self.inner.fence = Some(Fence::Rebuilding);
+                *fenced = true;
+            }
+        }
+    }
+
+    fn span(&self) -> Option<NewSpan<'_>> {
+        let change = self.change();
+        (change.versions > 0).then(|| self.inner.span(&self.stream.name, &change))
+    }
+
+    fn number(&mut self, position: u64, new_stream: &mut u32, decided_at: Timestamp) {
+        let Staged { events, touched, draft } = self.staged;
+        let change = Change { events, touched, draft, versions: events.len() as u32 };
+        self.inner.number(self.stream, &change, position, new_stream, decided_at);
+    }
+
+    fn end(&mut self, wakes: &mut Wakes) {
+        for step in &mut *self.steps {
+            step.held.end(&mut self.inner, wakes);
+        }
+    }
+}

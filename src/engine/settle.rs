@@ -1,0 +1,153 @@
+//! The end of a transaction: one entry over all its streams, or none.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::Shared;
+use super::branch::AnyLocked;
+use super::commit::Refusal;
+use super::staged::Committed;
+use super::transaction::Transaction;
+use crate::clock::Timestamp;
+use crate::error::{Error, StreamName};
+use crate::log::{Draft, Entry, NewSpan, entry_bytes, put_metadata};
+use crate::sync::{Patience, Wakes};
+
+impl Transaction {
+    pub(super) async fn commit_to_disk(&mut self, patience: &mut Patience<'_>) -> Result<Committed, Error> {
+        let nudge = !patience.is_thread();
+        let (committed, wait_for) = self.settle(patience, nudge).await?;
+        self.locking.shared.log.wait_durable(wait_for, patience).await?;
+        Ok(committed)
+    }
+
+    /// Stores what was staged, and says what must be durable before that is.
+    pub(super) async fn settle(
+        &mut self,
+        patience: &mut Patience<'_>,
+        nudge: bool,
+    ) -> Result<(Committed, u64), Error> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.clone());
+        }
+        let shared = Arc::clone(&self.locking.shared);
+        let log = &*shared.log;
+        let mut sections = Vec::new();
+        if let Some(metadata) = &self.metadata {
+            let (bytes, limit) = (metadata.bytes(), log.limits().metadata_bytes);
+            if bytes > limit {
+                return Err(Error::MetadataTooLarge { bytes, limit });
+            }
+            put_metadata(&mut sections, metadata);
+        }
+        let spans: usize = self.branches.iter().map(|branch| branch.entry_bytes()).sum();
+        let bytes = entry_bytes(sections.len(), 0, &Draft::new(0)) + spans;
+        if self.branches.iter().any(|branch| branch.has_events()) && !log.has_room(bytes)? {
+            if self.locking.options.limit().is_none() {
+                log.check_running()?;
+                return Err(Error::Busy { waited: patience.waited() });
+            }
+            log.wait_for_room(bytes, patience).await?;
+        }
+        let plan = Plan { sections: &sections, bytes, decided_at: self.now, nudge };
+        let position = self.commit_under_mutexes(&plan)?;
+        // What was only looked at is durable when all of it is.
+        let wait_for = position.unwrap_or_else(|| log.tail());
+        let effort = self.locking.effort;
+        Ok((Committed { position: position.unwrap_or(0), decided_at: self.now, effort }, wait_for))
+    }
+
+    /// The decisive step over all streams at once. Ends the transaction, however it goes.
+    fn commit_under_mutexes(&mut self, plan: &Plan<'_>) -> Result<Option<u64>, Error> {
+        let shared = Arc::clone(&self.locking.shared);
+        self.branches.sort_unstable_by_key(|branch| branch.address());
+        let mut wakes = Wakes::default();
+        let result = {
+            let mut locked: SmallVec<[Box<dyn AnyLocked + '_>; 4]> =
+                self.branches.iter_mut().map(|branch| branch.lock()).collect();
+            let result = plan.commit(&mut locked, &shared, &mut wakes);
+            for branch in &mut locked {
+                branch.end(&mut wakes);
+            }
+            result
+        };
+        wakes.fire();
+        let (stream, refusal) = match result? {
+            Ok(position) => return Ok(position),
+            Err(refused) => refused,
+        };
+        match refusal {
+            Refusal::Conflict => Err(Error::Conflict { stream, attempts: self.locking.effort.conflicts + 1 }),
+            Refusal::Locked => Err(Error::WouldBlock { stream }),
+            Refusal::Violated(policy) => Err(Error::PolicyViolated { stream, policy }),
+            Refusal::PolicyPanicked => {
+                match self.branches.iter_mut().find_map(|branch| branch.take_panic()) {
+                    Some(panic) => resume_unwind(panic),
+                    None => Err(Error::Closed),
+                }
+            }
+            Refusal::Panicked(message) => {
+                for branch in &self.branches {
+                    branch.recover(&shared, &message);
+                }
+                Err(Error::ApplyPanicked { stream, message })
+            }
+        }
+    }
+}
+
+/// What an entry over several streams is, beside what they say.
+struct Plan<'p> {
+    sections: &'p [u8],
+    bytes: usize,
+    decided_at: Timestamp,
+    nudge: bool,
+}
+
+type Refused = (StreamName, Refusal);
+
+impl Plan<'_> {
+    /// With the mutexes of all streams held: check all, apply all, append, number all.
+    fn commit(
+        &self,
+        locked: &mut [Box<dyn AnyLocked + '_>],
+        shared: &Shared,
+        wakes: &mut Wakes,
+    ) -> Result<Result<Option<u64>, Refused>, Error> {
+        for branch in &mut *locked {
+            if let Some(refusal) = branch.verify(&shared.log, wakes)? {
+                return Ok(Err((branch.name().clone(), refusal)));
+            }
+        }
+        // Only a policy refuses in the middle; without any, nothing is kept and states are changed in place.
+        if locked.len() > 1 && locked.iter().any(|branch| branch.has_policies()) {
+            locked.iter_mut().for_each(|branch| branch.keep());
+        }
+        for index in 0..locked.len() {
+            let Some((branch, done)) = locked.get_mut(..=index).and_then(|some| some.split_last_mut()) else {
+                continue;
+            };
+            if let Err(refusal) = branch.apply() {
+                done.iter_mut().for_each(|branch| branch.undo());
+                return Ok(Err((branch.name().clone(), refusal)));
+            }
+        }
+        let spans: SmallVec<[NewSpan<'_>; 4]> = locked.iter().filter_map(|branch| branch.span()).collect();
+        if spans.is_empty() {
+            return Ok(Ok(None));
+        }
+        let entry = Entry { decided_at: self.decided_at, sections: self.sections, spans: &spans };
+        let appended = shared.log.append(&entry, self.bytes, self.nudge)?;
+        drop(spans);
+        if let Some(writer) = appended.writer {
+            wakes.push(writer);
+        }
+        let mut new_stream = appended.new_stream;
+        for branch in locked {
+            branch.number(appended.position, &mut new_stream, self.decided_at);
+        }
+        Ok(Ok(Some(appended.position)))
+    }
+}
