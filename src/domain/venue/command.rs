@@ -1,17 +1,17 @@
 //! What a venue can be asked to do.
 
-use std::collections::HashSet;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
 
-use super::{CUSTOMER, CustomerId, SEAT, VenueState};
+use super::hold::check_ttl;
+use super::{Best, CustomerId, HoldTime, HoldToken};
 use crate::error::Invalid;
 use crate::layout::Layout;
 use crate::limits::Limits;
-use crate::scope::{Part, Parts, Scope};
 
 /// Seats by label, in the caller's order. Up to two need no allocation.
 pub type SeatLabels = SmallVec<[SmolStr; 2]>;
@@ -21,8 +21,11 @@ pub const MAX_REASON_BYTES: usize = 1024;
 
 /// What a [`Venue`](super::Venue) can be asked to do. The constructors are the pleasant way to make one.
 ///
-/// A cart names 1 to [`Limits::cart`] seats, each once, and is all or nothing. A cart that breaks this
-/// is [`Error::InvalidCommand`](crate::Error::InvalidCommand) and leaves no trace.
+/// A cart names 1 to [`Limits::cart`] seats, each once, and is all or nothing. A cart that breaks this, and a
+/// [`HoldTime`] out of its bounds, is [`Error::InvalidCommand`](crate::Error::InvalidCommand) and leaves no trace.
+///
+/// Which holds are live is judged by the time at which a command is decided: a hold is gone exactly from its
+/// deadline on, and nothing has to run for that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VenueCommand<C = u64> {
@@ -33,26 +36,80 @@ pub enum VenueCommand<C = u64> {
         /// Most seats that one customer may have at any time, at least 1; `None` for any number.
         limit_per_customer: Option<u32>,
     },
-    /// Reserves all these seats for a customer, or none.
+    /// Reserves all these seats for a customer, or none. Rejected if somebody has one of them, and also if this
+    /// customer holds one: what is held is bought by [`Confirm`](Self::Confirm), at the price it was held at.
     Reserve {
         /// For whom.
         customer: C,
         /// Which seats.
         seats: SeatLabels,
     },
-    /// Gives seats back. Rejected unless this customer holds every one.
+    /// Gives reserved seats back. Rejected unless this customer has reserved every one; to give back what is only
+    /// held there is [`ReleaseHold`](Self::ReleaseHold).
     Release {
         /// Who gives them back.
         customer: C,
         /// Which seats.
         seats: SeatLabels,
     },
-    /// Takes seats from whoever holds them. Rejected unless every one is held.
+    /// Takes seats from whoever has them. Rejected unless somebody has every one. If a seat is held, its whole
+    /// hold ends, with all its seats: it was made, and priced, as one.
     ForceRelease {
         /// Which seats.
         seats: SeatLabels,
         /// Why, up to [`MAX_REASON_BYTES`]; stored with the event.
         reason: SmolStr,
+    },
+    /// Reserves the best free seats side by side. Rejected if there are none: `no_such_block` or `sold_out` are
+    /// true of the whole venue.
+    ReserveBest {
+        /// For whom.
+        customer: C,
+        /// How many, and of which category.
+        best: Best,
+    },
+    /// Holds all these seats for a customer until a deadline, or none. As [`Reserve`](Self::Reserve), it counts
+    /// towards the limit, and who may buy and at what price is asked now, and not again.
+    Hold {
+        /// For whom.
+        customer: C,
+        /// Which seats.
+        seats: SeatLabels,
+        /// For how long.
+        time: HoldTime,
+    },
+    /// Holds the best free seats side by side: as [`ReserveBest`](Self::ReserveBest) and [`Hold`](Self::Hold).
+    HoldBest {
+        /// For whom.
+        customer: C,
+        /// How many, and of which category.
+        best: Best,
+        /// For how long.
+        time: HoldTime,
+    },
+    /// Sells exactly the seats of a hold to its customer, at its price. Rejected unless the hold is live.
+    Confirm {
+        /// Whose hold.
+        customer: C,
+        /// Which.
+        token: HoldToken,
+    },
+    /// Moves the deadline of a live hold to `ttl` from now, or to the end of its lifetime if that comes first. Does
+    /// nothing if the deadline is later already.
+    Extend {
+        /// Whose hold.
+        customer: C,
+        /// Which.
+        token: HoldToken,
+        /// From now, 1 microsecond to [`MAX_HOLD`](super::MAX_HOLD).
+        ttl: Duration,
+    },
+    /// Ends a live hold; its seats are free at once.
+    ReleaseHold {
+        /// Whose hold.
+        customer: C,
+        /// Which.
+        token: HoldToken,
     },
 }
 
@@ -72,14 +129,50 @@ impl<C> VenueCommand<C> {
         Self::Reserve { customer, seats: labels(seats) }
     }
 
-    /// Gives back seats that `customer` holds.
+    /// Gives back seats that `customer` has reserved.
     pub fn release<L: AsRef<str>>(customer: C, seats: impl IntoIterator<Item = L>) -> Self {
         Self::Release { customer, seats: labels(seats) }
     }
 
-    /// Takes seats from whoever holds them, for a reason that is stored.
+    /// Takes seats from whoever has them, for a reason that is stored.
     pub fn force_release<L: AsRef<str>>(seats: impl IntoIterator<Item = L>, reason: impl AsRef<str>) -> Self {
         Self::ForceRelease { seats: labels(seats), reason: SmolStr::new(reason) }
+    }
+
+    /// Reserves the best free seats side by side: `reserve_best(7, 2)`, or
+    /// `reserve_best(7, Best::of(2).in_category("stalls"))`.
+    pub fn reserve_best(customer: C, best: impl Into<Best>) -> Self {
+        Self::ReserveBest { customer, best: best.into() }
+    }
+
+    /// Holds all these seats for `customer`, or none: `hold(7, ["A1", "A2"], Duration::from_secs(600))`. The event
+    /// has the token: [`VenueEvent::hold`](super::VenueEvent::hold).
+    pub fn hold<L: AsRef<str>>(
+        customer: C,
+        seats: impl IntoIterator<Item = L>,
+        time: impl Into<HoldTime>,
+    ) -> Self {
+        Self::Hold { customer, seats: labels(seats), time: time.into() }
+    }
+
+    /// Holds the best free seats side by side: `hold_best(7, 2, Duration::from_secs(600))`.
+    pub fn hold_best(customer: C, best: impl Into<Best>, time: impl Into<HoldTime>) -> Self {
+        Self::HoldBest { customer, best: best.into(), time: time.into() }
+    }
+
+    /// Sells what `customer` holds.
+    pub fn confirm(customer: C, token: HoldToken) -> Self {
+        Self::Confirm { customer, token }
+    }
+
+    /// Lets `customer` hold on for `ttl` from now.
+    pub fn extend(customer: C, token: HoldToken, ttl: Duration) -> Self {
+        Self::Extend { customer, token, ttl }
+    }
+
+    /// Gives back what `customer` holds.
+    pub fn release_hold(customer: C, token: HoldToken) -> Self {
+        Self::ReleaseHold { customer, token }
     }
 }
 
@@ -102,46 +195,39 @@ impl<C: CustomerId> VenueCommand<C> {
                 check_cart(seats, limits)?;
                 check_bytes("a reason", reason.len(), 0, MAX_REASON_BYTES)
             }
-        }
-    }
-
-    /// The seats that exist, in the order of the cart, then the customers whose counters change.
-    ///
-    /// A seat that does not exist has no part: the chart never changes, so nothing can make it appear
-    /// between the snapshot and the commit.
-    pub(super) fn scope(&self, state: &VenueState<C>) -> Scope {
-        let (Some(layout), Some(cart)) = (state.layout(), self.cart()) else { return Scope::Whole };
-        let mut parts = Parts::new();
-        for seat in cart.iter().filter_map(|label| layout.seat(label)) {
-            parts.push(Part::number(SEAT, seat.0.into()));
-        }
-        if state.limit_per_customer().is_some() {
-            match self {
-                Self::Reserve { customer, .. } | Self::Release { customer, .. } => {
-                    parts.push(customer.part(CUSTOMER));
-                }
-                // Who holds a seat cannot change without the seat's own part changing.
-                Self::ForceRelease { .. } => {
-                    let seats: SmallVec<[_; 4]> = parts.iter().filter_map(super::seat_of).collect();
-                    let mut seen: HashSet<&C> = HashSet::new();
-                    let holders = seats.iter().filter_map(|seat| state.holder(*seat));
-                    let once = holders.filter(|holder| seen.insert(holder));
-                    parts.extend(once.map(|holder| holder.part(CUSTOMER)));
-                }
-                Self::Create { .. } => {}
+            Self::ReserveBest { customer, best } => {
+                check_best(best, limits)?;
+                customer.check()
             }
-        }
-        Scope::Parts(parts)
-    }
-
-    fn cart(&self) -> Option<&SeatLabels> {
-        match self {
-            Self::Create { .. } => None,
-            Self::Reserve { seats, .. } | Self::Release { seats, .. } | Self::ForceRelease { seats, .. } => {
-                Some(seats)
+            Self::Hold { customer, seats, time } => {
+                check_cart(seats, limits)?;
+                time.check()?;
+                customer.check()
             }
+            Self::HoldBest { customer, best, time } => {
+                check_best(best, limits)?;
+                time.check()?;
+                customer.check()
+            }
+            Self::Extend { customer, ttl, .. } => {
+                check_ttl(*ttl)?;
+                customer.check()
+            }
+            Self::Confirm { customer, .. } | Self::ReleaseHold { customer, .. } => customer.check(),
         }
     }
+}
+
+fn check_best(best: &Best, limits: &Limits) -> Result<(), Invalid> {
+    if best.seats == 0 || best.seats as usize > limits.cart {
+        return Err(Invalid(format_smolstr!(
+            "{} seats side by side were asked for, it may be 1 to {}",
+            best.seats,
+            limits.cart
+        )));
+    }
+    let category = best.category.as_deref().unwrap_or_default();
+    check_bytes("a category's name", category.len(), 0, Layout::MAX_LABEL_BYTES)
 }
 
 fn check_cart(seats: &[SmolStr], limits: &Limits) -> Result<(), Invalid> {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-use super::{CUSTOMER, CustomerId, SEAT};
+use super::{CUSTOMER, CustomerId, Hold, HoldToken, SEAT};
+use crate::clock::Timestamp;
 use crate::layout::{Layout, SeatIndex};
 use crate::scope::{Part, Parts, Scope};
 
@@ -51,14 +52,83 @@ pub enum VenueEvent<C = u64> {
         /// Whether they counted towards the venue's limit per customer.
         counted: bool,
     },
+    /// A customer has these seats until a deadline.
+    Held {
+        /// Who, which, until when, and at what price.
+        hold: Arc<Hold<C>>,
+        /// When it was decided.
+        at: Timestamp,
+        /// Whether it counts towards the venue's limit per customer while it is live.
+        counted: bool,
+    },
+    /// A hold has a later deadline.
+    HoldExtended {
+        /// The hold from now on; all but the deadline is as it was.
+        hold: Arc<Hold<C>>,
+        /// When it was decided.
+        at: Timestamp,
+        /// Whether it counts towards the venue's limit per customer while it is live.
+        counted: bool,
+    },
+    /// A hold ended before its deadline, and its seats are free again. That a hold lapses is not an event.
+    HoldReleased {
+        /// The hold as it was.
+        hold: Arc<Hold<C>>,
+        /// Why it was taken; `None` if the customer gave it back.
+        forced: Option<SmolStr>,
+        /// Whether it counted towards the venue's limit per customer.
+        counted: bool,
+    },
+    /// A customer has the seats of a hold for good: sold, like those of [`Reserved`](Self::Reserved).
+    Confirmed {
+        /// Which hold.
+        token: HoldToken,
+        /// Who.
+        customer: C,
+        /// All its seats.
+        seats: SeatList,
+        /// The price of all of them together, in minor units, as it was when they were held.
+        price_total: u64,
+        /// Whether they count towards the venue's limit per customer.
+        counted: bool,
+    },
+}
+
+impl<C> VenueEvent<C> {
+    /// The seats that it is about, in the order of the cart; none for `Created`.
+    pub fn seats(&self) -> &[SeatIndex] {
+        match self {
+            Self::Created { .. } => &[],
+            Self::Reserved { seats, .. } | Self::Released { seats, .. } | Self::Confirmed { seats, .. } => {
+                seats
+            }
+            Self::Held { hold, .. } | Self::HoldExtended { hold, .. } | Self::HoldReleased { hold, .. } => {
+                &hold.seats
+            }
+        }
+    }
+
+    /// The hold that began, was extended or was released.
+    pub fn hold(&self) -> Option<&Hold<C>> {
+        match self {
+            Self::Held { hold, .. } | Self::HoldExtended { hold, .. } | Self::HoldReleased { hold, .. } => {
+                Some(hold)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl<C: CustomerId> VenueEvent<C> {
     pub(super) fn touches(&self) -> Scope {
         let (customer, seats, counted) = match self {
             Self::Created { .. } => return Scope::Whole,
-            Self::Reserved { customer, seats, counted, .. } => (customer, seats, *counted),
-            Self::Released { holder, seats, counted, .. } => (holder, seats, *counted),
+            Self::Reserved { customer, seats, counted, .. }
+            | Self::Released { holder: customer, seats, counted, .. }
+            | Self::Confirmed { customer, seats, counted, .. } => (customer, seats, *counted),
+            Self::Held { hold, counted, .. }
+            | Self::HoldExtended { hold, counted, .. }
+            | Self::HoldReleased { hold, counted, .. } => (&hold.customer, &hold.seats, *counted),
         };
         let mut parts = Parts::new();
         for seat in seats {
@@ -98,7 +168,7 @@ pub enum Refusal {
     LimitReached {
         /// The venue's limit.
         limit: u32,
-        /// How many seats the customer has.
+        /// How many seats the customer has, reserved or held.
         has: u32,
         /// How many more this cart asked for.
         wants: u32,
@@ -110,6 +180,29 @@ pub enum Refusal {
     },
     /// The venue exists already; nothing about it changed.
     AlreadyCreated,
+    /// There was never a hold by this token.
+    HoldNotFound,
+    /// The hold is over: it lapsed, was given back or was taken. Its seats may be somebody else's by now.
+    HoldExpired,
+    /// The hold was confirmed already, and the customer has its seats.
+    HoldConfirmed,
+    /// The hold is somebody else's.
+    NotHolder,
+    /// The hold has the latest deadline that it may have.
+    LifetimeReached,
+    /// No seat is free, in the category that was asked for.
+    SoldOut,
+    /// So many seats are not free side by side. In answer to a caller who would not wait for seats that others had
+    /// locked: not among those that nobody had.
+    NoSuchBlock {
+        /// How many were wanted.
+        wants: u32,
+    },
+    /// The layout has no category with this name.
+    CategoryNotFound {
+        /// The category as the command named it.
+        category: SmolStr,
+    },
 }
 
 /// One seat that could not be had or given back.
@@ -133,29 +226,42 @@ pub enum Cause {
     NotReserved,
     /// Somebody else has it.
     NotHolder,
+    /// Somebody holds it, perhaps the customer who asks: to buy or give back what one holds, confirm or release
+    /// the hold.
+    Held,
 }
 
 impl Cause {
-    /// `seat_not_found`, `seat_reserved`, `seat_not_reserved` or `not_holder`.
+    /// `seat_not_found`, `seat_reserved`, `seat_not_reserved`, `not_holder` or `seat_held`.
     pub fn reason(self) -> &'static str {
         match self {
             Self::NotFound => "seat_not_found",
             Self::Reserved => "seat_reserved",
             Self::NotReserved => "seat_not_reserved",
             Self::NotHolder => "not_holder",
+            Self::Held => "seat_held",
         }
     }
 }
 
 impl Refusal {
     /// Why, in one word for programs: the [`Cause::reason`] of the first refused seat, `limit_reached`,
-    /// `not_eligible` or `already_created`. These words do not change.
+    /// `not_eligible`, `already_created`, `hold_not_found`, `hold_expired`, `hold_confirmed`, `not_holder`,
+    /// `lifetime_reached`, `sold_out`, `no_such_block` or `category_not_found`. These words do not change.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Seats(seats) => seats.first().map_or("seat_not_found", |seat| seat.cause.reason()),
             Self::LimitReached { .. } => "limit_reached",
             Self::NotEligible { .. } => "not_eligible",
             Self::AlreadyCreated => "already_created",
+            Self::HoldNotFound => "hold_not_found",
+            Self::HoldExpired => "hold_expired",
+            Self::HoldConfirmed => "hold_confirmed",
+            Self::NotHolder => "not_holder",
+            Self::LifetimeReached => "lifetime_reached",
+            Self::SoldOut => "sold_out",
+            Self::NoSuchBlock { .. } => "no_such_block",
+            Self::CategoryNotFound { .. } => "category_not_found",
         }
     }
 }
@@ -174,7 +280,15 @@ impl fmt::Display for Refusal {
                 write!(f, "{}: has {has}, wants {wants} more, may have {limit}", self.reason())
             }
             Self::NotEligible { why } => write!(f, "{}: {why}", self.reason()),
-            Self::AlreadyCreated => f.write_str(self.reason()),
+            Self::NoSuchBlock { wants } => write!(f, "{}: wants {wants} side by side", self.reason()),
+            Self::CategoryNotFound { category } => write!(f, "{}: {category}", self.reason()),
+            Self::AlreadyCreated
+            | Self::HoldNotFound
+            | Self::HoldExpired
+            | Self::HoldConfirmed
+            | Self::NotHolder
+            | Self::LifetimeReached
+            | Self::SoldOut => f.write_str(self.reason()),
         }
     }
 }

@@ -1,13 +1,22 @@
 //! A hall with numbered seats: each is sold to at most one customer at a time.
 
+mod best;
 mod command;
+mod decide;
 mod event;
+mod hold;
+#[cfg(test)]
+mod hold_tests;
+#[cfg(test)]
+mod model_tests;
+mod quota;
+mod scope;
 mod services;
+mod slot;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
 use std::marker::PhantomData;
@@ -16,20 +25,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
-use crate::aggregate::{Aggregate, Context, Events, Interner};
+use crate::aggregate::{Aggregate, Context, Events, Interner, LockedParts};
 use crate::error::Invalid;
-use crate::layout::SeatIndex;
 use crate::limits::Limits;
 use crate::scope::{Part, Scope};
 
+pub use best::Best;
 pub use command::{MAX_REASON_BYTES, SeatLabels, VenueCommand};
 pub use event::{Cause, Refusal, RefusedSeat, Rejection, SeatList, VenueEvent};
+pub use hold::{Hold, HoldTime, HoldToken, MAX_HOLD};
 pub use services::{Eligibility, Pricing, Request, VenueServices};
+pub use slot::SeatStatus;
 pub use state::VenueState;
 
-/// The kind of a seat's [`Part`]; its number is the [`SeatIndex`].
+/// The kind of a seat's [`Part`]; its number is the [`SeatIndex`](crate::layout::SeatIndex).
 pub const SEAT: u32 = 0;
-/// The kind of a customer's [`Part`]: how many seats the customer has, where the venue has a limit.
+/// The kind of a customer's [`Part`]: how many seats the customer has, reserved or held, where the venue has a
+/// limit.
 pub const CUSTOMER: u32 = 1;
 
 /// What a venue may know its customers by: `u64` and [`SmolStr`] are ready to use.
@@ -92,6 +104,16 @@ impl CustomerId for SmolStr {
 /// assert!(venues.execute("concert-hall", &VenueCommand::reserve(7, ["A1"]))?.is_accepted());
 /// let late = venues.execute("concert-hall", &VenueCommand::reserve(8, ["A1", "A2"]))?;
 /// assert_eq!(late.rejection().map(|no| no.reason()), Some("seat_reserved"));
+///
+/// // Ten minutes to pay: the seats are 8's, at today's price, and free again after that.
+/// let ten_minutes = std::time::Duration::from_secs(600);
+/// let held = venues.execute("concert-hall", &VenueCommand::hold(8, ["A2", "A3"], ten_minutes))?;
+/// let token = held.events()[0].hold().expect("it was accepted").token;
+/// assert!(venues.execute("concert-hall", &VenueCommand::confirm(8, token))?.is_accepted());
+///
+/// // Any seat at all.
+/// let none = venues.execute("concert-hall", &VenueCommand::reserve_best(9, 1))?;
+/// assert_eq!(none.rejection().map(|no| no.reason()), Some("sold_out"));
 /// # engine.close()?;
 /// # Ok::<(), boxoffice::Error>(())
 /// ```
@@ -115,7 +137,15 @@ impl<C: CustomerId> Aggregate for Venue<C> {
     }
 
     fn scope(state: &VenueState<C>, command: &VenueCommand<C>) -> Scope {
-        command.scope(state)
+        scope::scope(state, command)
+    }
+
+    fn scope_skipping(
+        state: &VenueState<C>,
+        command: &VenueCommand<C>,
+        locked: &LockedParts,
+    ) -> Result<Scope, Invalid> {
+        scope::scope_skipping(state, command, locked)
     }
 
     fn decide(
@@ -133,13 +163,35 @@ impl<C: CustomerId> Aggregate for Venue<C> {
                 (None, if exists { Err(Refusal::AlreadyCreated) } else { Ok(event()) })
             }
             VenueCommand::Reserve { customer, seats } => {
-                (Some(customer), reserve(state, customer, seats, context))
+                let seats = decide::free_cart(state, seats, context);
+                (Some(customer), decide::reserve(state, customer, seats, context))
+            }
+            VenueCommand::ReserveBest { customer, best } => {
+                let seats = decide::free_block(state, best, context);
+                (Some(customer), decide::reserve(state, customer, seats, context))
             }
             VenueCommand::Release { customer, seats } => {
-                (Some(customer), release(state, customer, seats, context.scope()))
+                (Some(customer), decide::release(state, customer, seats, context))
             }
             VenueCommand::ForceRelease { seats, reason } => {
-                (None, force_release(state, seats, reason, context.scope()))
+                (None, decide::force_release(state, seats, reason, context))
+            }
+            VenueCommand::Hold { customer, seats, time } => {
+                let seats = decide::free_cart(state, seats, context);
+                (Some(customer), decide::hold(state, customer, seats, *time, context))
+            }
+            VenueCommand::HoldBest { customer, best, time } => {
+                let seats = decide::free_block(state, best, context);
+                (Some(customer), decide::hold(state, customer, seats, *time, context))
+            }
+            VenueCommand::Confirm { customer, token } => {
+                (Some(customer), decide::confirm(state, customer, *token, context.now()))
+            }
+            VenueCommand::Extend { customer, token, ttl } => {
+                (Some(customer), decide::extend(state, customer, *token, *ttl, context.now()))
+            }
+            VenueCommand::ReleaseHold { customer, token } => {
+                (Some(customer), decide::release_hold(state, customer, *token, context.now()))
             }
         };
         decision.map_err(|refusal| Rejection { customer: customer.cloned(), refusal })
@@ -161,103 +213,4 @@ impl<C: CustomerId> Aggregate for Venue<C> {
             other => other,
         }
     }
-}
-
-type Decision<C> = Result<Events<VenueEvent<C>>, Refusal>;
-
-fn reserve<C: CustomerId>(
-    state: &VenueState<C>,
-    customer: &C,
-    cart: &[SmolStr],
-    context: &Context<'_, VenueServices<C>>,
-) -> Decision<C> {
-    let taken = |seat| state.holder(seat).is_some().then_some(Cause::Reserved);
-    let seats = resolve(state, cart, context.scope(), taken)?;
-    if let Some(limit) = state.limit_per_customer() {
-        let has = state.count(customer).unwrap_or(0);
-        let wants = u32::try_from(seats.len()).unwrap_or(u32::MAX);
-        if has.saturating_add(wants) > limit {
-            return Err(Refusal::LimitReached { limit, has, wants });
-        }
-    }
-    let mut price_total = 0;
-    if let Some(layout) = state.layout() {
-        let request = Request { layout, customer, seats: &seats, now: context.now() };
-        let services = context.services();
-        services.check(&request).map_err(|why| Refusal::NotEligible { why })?;
-        price_total = services.total(&request);
-    }
-    let counted = state.limit_per_customer().is_some();
-    Ok(VenueEvent::Reserved { customer: customer.clone(), seats, price_total, counted }.into())
-}
-
-fn release<C: CustomerId>(
-    state: &VenueState<C>,
-    customer: &C,
-    cart: &[SmolStr],
-    scope: &Scope,
-) -> Decision<C> {
-    let seats = resolve(state, cart, scope, |seat| match state.holder(seat) {
-        Some(holder) if holder == customer => None,
-        Some(_) => Some(Cause::NotHolder),
-        None => Some(Cause::NotReserved),
-    })?;
-    let counted = state.limit_per_customer().is_some();
-    Ok(VenueEvent::Released { holder: customer.clone(), seats, forced: None, counted }.into())
-}
-
-fn force_release<C: CustomerId>(
-    state: &VenueState<C>,
-    cart: &[SmolStr],
-    reason: &SmolStr,
-    scope: &Scope,
-) -> Decision<C> {
-    let free = |seat| state.holder(seat).is_none().then_some(Cause::NotReserved);
-    let mut by_holder: Vec<(&C, SeatList)> = Vec::new();
-    let mut places: HashMap<&C, usize> = HashMap::new();
-    for seat in resolve(state, cart, scope, free)? {
-        let Some(holder) = state.holder(seat) else { continue };
-        let place = *places.entry(holder).or_insert(by_holder.len());
-        match by_holder.get_mut(place) {
-            Some((_, seats)) => seats.push(seat),
-            None => by_holder.push((holder, SeatList::from_slice(&[seat]))),
-        }
-    }
-    let counted = state.limit_per_customer().is_some();
-    let released = |(holder, seats): (&C, SeatList)| VenueEvent::Released {
-        holder: holder.clone(),
-        seats,
-        forced: Some(reason.clone()),
-        counted,
-    };
-    Ok(by_holder.into_iter().map(released).collect())
-}
-
-/// The seats of a cart, if there is nothing against any of them.
-fn resolve<C: CustomerId>(
-    state: &VenueState<C>,
-    cart: &[SmolStr],
-    scope: &Scope,
-    against: impl Fn(SeatIndex) -> Option<Cause>,
-) -> Result<SeatList, Refusal> {
-    // The scope has looked every label up already, and named the seats first and in this order.
-    let seats: SeatList = scope.named().iter().take(cart.len()).filter_map(seat_of).collect();
-    if seats.len() == cart.len() && seats.iter().all(|seat| against(*seat).is_none()) {
-        return Ok(seats);
-    }
-    let mut seats = SeatList::new();
-    let mut refused = Vec::new();
-    for label in cart {
-        let seat = state.layout().and_then(|layout| layout.seat(label));
-        match seat.map_or(Some(Cause::NotFound), &against) {
-            Some(cause) => refused.push(RefusedSeat { label: label.clone(), cause }),
-            None => seats.extend(seat),
-        }
-    }
-    if refused.is_empty() { Ok(seats) } else { Err(Refusal::Seats(refused)) }
-}
-
-fn seat_of(part: &Part) -> Option<SeatIndex> {
-    let number = part.as_number().filter(|_| part.kind() == SEAT)?;
-    u32::try_from(number).ok().map(SeatIndex)
 }

@@ -1,18 +1,15 @@
-//! A venue against a plain model, driven without an engine.
+//! A venue's rules one by one, driven without an engine; `model_tests` asks whatever else there is.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use proptest::prelude::*;
-
 use super::*;
 use crate::clock::Timestamp;
-use crate::layout::Layout;
+use crate::layout::{Layout, SeatIndex};
 
-const LABELS: [&str; 6] = ["A1", "A2", "A3", "B1", "B2", "B3"];
+const NOW: Timestamp = Timestamp(9);
 
-type Decided<C> = Result<Events<VenueEvent<C>>, Rejection<C>>;
+pub(super) type Decided<C> = Result<Events<VenueEvent<C>>, Rejection<C>>;
 
 /// One attempt without its commit. What it touches must lie in its scope.
 fn decide<C: CustomerId>(
@@ -20,9 +17,28 @@ fn decide<C: CustomerId>(
     command: &VenueCommand<C>,
     services: &VenueServices<C>,
 ) -> Decided<C> {
+    decide_at(state, command, services, NOW)
+}
+
+pub(super) fn decide_at<C: CustomerId>(
+    state: &VenueState<C>,
+    command: &VenueCommand<C>,
+    services: &VenueServices<C>,
+    now: Timestamp,
+) -> Decided<C> {
     let scope = Venue::scope(state, command);
     assert_eq!(scope, Venue::scope(state, command));
-    let context = Context { now: Timestamp(9), services, scope: &scope };
+    decide_in(state, command, services, now, &scope)
+}
+
+pub(super) fn decide_in<C: CustomerId>(
+    state: &VenueState<C>,
+    command: &VenueCommand<C>,
+    services: &VenueServices<C>,
+    now: Timestamp,
+    scope: &Scope,
+) -> Decided<C> {
+    let context = Context { now, services, scope };
     let decision = Venue::decide(state, command, &context);
     for event in decision.iter().flat_map(|events| events.iter()) {
         let touched = Venue::<C>::touches(event);
@@ -32,19 +48,27 @@ fn decide<C: CustomerId>(
 }
 
 fn run(state: &mut VenueState<u64>, command: &VenueCommand<u64>) -> Decided<u64> {
-    let decision = decide(state, command, &VenueServices::default());
+    run_at(state, command, NOW)
+}
+
+pub(super) fn run_at(
+    state: &mut VenueState<u64>,
+    command: &VenueCommand<u64>,
+    now: Timestamp,
+) -> Decided<u64> {
+    let decision = decide_at(state, command, &VenueServices::default(), now);
     for event in decision.iter().flat_map(|events| events.iter()) {
         Venue::apply(state, event);
     }
     decision
 }
 
-fn hall() -> Layout {
+pub(super) fn hall() -> Layout {
     let layout = Layout::builder().category("cheap", 5).category("dear", 300);
     layout.row("A", "cheap", [(1, 3)]).row("B", "dear", [(1, 3)]).build().unwrap()
 }
 
-fn venue(limit: Option<u32>) -> VenueState<u64> {
+pub(super) fn venue(limit: Option<u32>) -> VenueState<u64> {
     let mut state = VenueState::default();
     let create = VenueCommand::Create { layout: Arc::new(hall()), limit_per_customer: limit };
     run(&mut state, &create).unwrap();
@@ -78,7 +102,7 @@ fn a_cart_is_all_or_nothing_and_names_every_conflict() {
     );
     let conflicts = [("A2", "seat_reserved"), ("Z9", "seat_not_found"), ("B1", "seat_reserved")];
     assert_eq!(causes(late), expected(&conflicts));
-    assert_eq!((state.sold(), state.available()), (2, 4));
+    assert_eq!((state.sold(), state.available(NOW)), (2, 4));
     let release = run(&mut state, &VenueCommand::release(2, ["A1", "A2", "B1"]));
     let refused = [("A1", "seat_not_reserved"), ("A2", "not_holder"), ("B1", "not_holder")];
     assert_eq!(causes(release), expected(&refused));
@@ -87,7 +111,7 @@ fn a_cart_is_all_or_nothing_and_names_every_conflict() {
     let forced = run(&mut state, &VenueCommand::force_release(["A2", "B1"], "fire")).unwrap();
     assert_eq!(forced.len(), 2);
     assert!(matches!(&forced[0], VenueEvent::Released { holder: 2, forced: Some(why), .. } if why == "fire"));
-    assert_eq!((state.sold(), state.available()), (0, 6));
+    assert_eq!((state.sold(), state.available(NOW)), (0, 6));
 }
 
 #[test]
@@ -171,108 +195,4 @@ fn events_that_cannot_apply_change_nothing() {
     let unknown =
         causes(decide(&VenueState::default(), &VenueCommand::reserve(1, ["A1"]), &VenueServices::default()));
     assert_eq!(unknown, expected(&[("A1", "seat_not_found")]));
-}
-
-fn command() -> impl Strategy<Value = VenueCommand> {
-    let seat = prop::sample::select([&LABELS[..], &["Z9"]].concat());
-    let cart = prop::collection::btree_set(seat, 1..4)
-        .prop_flat_map(|cart| Just(cart.into_iter().collect::<Vec<_>>()).prop_shuffle());
-    (0u8..6, 1u64..4, cart).prop_map(|(kind, customer, cart)| match kind {
-        0..3 => VenueCommand::reserve(customer, cart),
-        3..5 => VenueCommand::release(customer, cart),
-        _ => VenueCommand::force_release(cart, "because"),
-    })
-}
-
-type Model = BTreeMap<&'static str, u64>;
-
-/// What a venue should do, said in the plainest way; true if it accepts.
-fn model(seats: &mut Model, limit: Option<u32>, command: &VenueCommand) -> bool {
-    let known = |label: &SmolStr| LABELS.into_iter().find(|known| known == label);
-    match command {
-        VenueCommand::Reserve { customer, seats: cart } => {
-            let has = seats.values().filter(|holder| *holder == customer).count();
-            let fits = limit.is_none_or(|limit| has + cart.len() <= limit as usize);
-            let free = cart.iter().all(|label| known(label).is_some_and(|seat| !seats.contains_key(seat)));
-            if free && fits {
-                seats.extend(cart.iter().filter_map(known).map(|seat| (seat, *customer)));
-            }
-            free && fits
-        }
-        VenueCommand::Release { customer, seats: cart } => {
-            let held = cart.iter().all(|label| seats.get(label.as_str()) == Some(customer));
-            seats.retain(|seat, _| !held || !cart.iter().any(|label| label == seat));
-            held
-        }
-        VenueCommand::ForceRelease { seats: cart, .. } => {
-            let held = cart.iter().all(|label| seats.contains_key(label.as_str()));
-            seats.retain(|seat, _| !held || !cart.iter().any(|label| label == seat));
-            held
-        }
-        VenueCommand::Create { .. } => false,
-    }
-}
-
-fn assert_same(state: &VenueState<u64>, seats: &Model) {
-    let layout = state.layout().unwrap();
-    let mut counts: HashMap<u64, u32> = HashMap::new();
-    for (seat, holder) in state.seats() {
-        assert_eq!(holder, seats.get(layout.label(seat).unwrap().as_str()));
-        assert_eq!((state.holder(seat), state.is_free(seat)), (holder, holder.is_none()));
-        holder.into_iter().for_each(|holder| *counts.entry(*holder).or_default() += 1);
-    }
-    assert_eq!(state.sold() as usize, seats.len());
-    assert_eq!(state.sold() + state.available(), layout.len());
-    for customer in 1..4 {
-        let count = counts.get(&customer).copied().unwrap_or(0);
-        assert_eq!(state.count(&customer), state.limit_per_customer().map(|_| count));
-    }
-}
-
-/// The same state, with everything changed that the scope does not name.
-fn perturbed(state: &VenueState<u64>, scope: &Scope, noise: u64) -> VenueState<u64> {
-    let mut other = state.clone();
-    for seat in 0..6 {
-        if !scope.named().contains(&Part::number(SEAT, seat)) {
-            *other.holders.get_mut(seat as usize).unwrap() =
-                Some(noise >> seat & 3).filter(|holder| *holder > 0);
-        }
-    }
-    if let Some(quota) = &mut other.quota {
-        for customer in (1..4).filter(|customer| !scope.named().contains(&customer.part(CUSTOMER))) {
-            quota.used.insert_mut(customer, u32::try_from(noise >> (3 * customer) & 7).unwrap());
-        }
-    }
-    other.sold = u32::try_from(noise & 7).unwrap();
-    other
-}
-
-proptest! {
-    #[test]
-    fn a_venue_does_what_the_model_does_and_depends_on_its_scope_alone(
-        limit in prop::option::of(1u32..4),
-        commands in prop::collection::vec((command(), any::<u64>()), 0..40),
-    ) {
-        let mut state = venue(limit);
-        let mut seats = Model::new();
-        for (command, noise) in commands {
-            prop_assert!(Venue::check(&command, &Limits::default()).is_ok());
-            let (before, seats_before) = (state.clone(), seats.clone());
-            let scope = Venue::scope(&state, &command);
-            let other = perturbed(&state, &scope, noise);
-            prop_assert_eq!(&scope, &Venue::scope(&other, &command));
-
-            let decision = run(&mut state, &command);
-            prop_assert_eq!(decision.is_ok(), model(&mut seats, limit, &command));
-            prop_assert_eq!(&decision, &decide(&other, &command, &VenueServices::default()));
-            assert_same(&state, &seats);
-            assert_same(&before, &seats_before);
-            if let Ok(events) = decision {
-                let bytes = bincode::serde::encode_to_vec(&events[..], bincode::config::standard()).unwrap();
-                let (stored, _): (Vec<VenueEvent<u64>>, _) =
-                    bincode::serde::decode_from_slice(&bytes, bincode::config::standard()).unwrap();
-                prop_assert_eq!(&stored[..], &events[..]);
-            }
-        }
-    }
 }
