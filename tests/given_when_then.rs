@@ -5,12 +5,13 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use boxoffice::clock::Timestamp;
 use boxoffice::flash_sale::{FlashSale, FlashSaleCommand};
 use boxoffice::layout::Layout;
-use boxoffice::testing::{Refused, given};
-use boxoffice::venue::{Venue, VenueCommand, VenueServices};
+use boxoffice::testing::{Given, Refused, given};
+use boxoffice::venue::{HoldToken, Venue, VenueCommand, VenueServices};
 use boxoffice::{Aggregate, Context, Events, Part, Scope};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,97 @@ fn a_venue_in_sentences() {
     let reserve = VenueCommand::reserve(3, ["A2"]);
     let more = sold.when(&reserve).then_accepted().whatever_happens(others());
     assert_eq!(more.so_far().state().sold(), 2);
+}
+
+/// Two rows of four, in which one customer has at most so many seats, at time 100.
+fn rows(limit: Option<u32>) -> Given<Venue> {
+    let hall = Layout::builder().category("any", 5);
+    let hall = hall.row("A", "any", [(1, 4)]).row("B", "any", [(1, 4)]).build().unwrap();
+    let create = match limit {
+        Some(limit) => VenueCommand::create_with_limit(hall, limit),
+        None => VenueCommand::create(hall),
+    };
+    given::<Venue>(VenueServices::default()).after(&create).at(Timestamp(100))
+}
+
+/// The command holds seats; what it leads to, and the token.
+fn held(venue: Given<Venue>, command: &VenueCommand) -> (Given<Venue>, HoldToken) {
+    let then = venue.when(command).then_accepted();
+    let token = then.events()[0].hold().unwrap().token;
+    (then.so_far(), token)
+}
+
+const TTL: Duration = Duration::from_micros(10);
+
+/// Whatever else happens in the hall, by others and by commands of every kind, of which each has an effect.
+fn others() -> (Given<Venue>, Given<Venue>, HoldToken, Vec<VenueCommand>) {
+    let [limited, open] = [Some(3), None].map(|limit| {
+        let venue = rows(limit).after(&VenueCommand::reserve(8, ["B1"]));
+        held(venue, &VenueCommand::hold(8, ["B2", "B3"], TTL))
+    });
+    let token = limited.1;
+    let commands = vec![
+        VenueCommand::extend(8, token, TTL * 2),
+        VenueCommand::release(8, ["B1"]),
+        VenueCommand::confirm(8, token),
+        VenueCommand::hold(9, ["B4"], TTL * 5),
+        VenueCommand::force_release(["B3"], "fire"),
+        VenueCommand::reserve_best(8, 1),
+        VenueCommand::hold_best(9, 1, TTL),
+    ];
+    (limited.0, open.0, token, commands)
+}
+
+#[test]
+fn holding_depends_on_its_seats_and_its_customer_alone() {
+    let (limited, open, _, others) = others();
+    for (venue, counters) in [(limited, 1), (open, 0)] {
+        let venue = venue.at(Timestamp(105));
+        let hold = VenueCommand::hold(1, ["A1", "A2"], TTL);
+        let (later, token) = held(venue.clone(), &hold);
+        let _ = venue.clone().when(&hold).then_accepted().whatever_happens(others.clone());
+        let best = VenueCommand::hold_best(1, 2, TTL);
+        let _ = venue.clone().when(&best).then_accepted().whatever_happens(others.clone());
+        let best = VenueCommand::reserve_best(1, 3);
+        let _ = venue.clone().when(&best).then_accepted().whatever_happens(others.clone());
+        let deeds = [
+            VenueCommand::extend(1, token, TTL * 2),
+            VenueCommand::confirm(1, token),
+            VenueCommand::release_hold(1, token),
+            VenueCommand::force_release(["A2"], "fire"),
+        ];
+        for deed in deeds {
+            let _ = later.clone().when(&deed).then_accepted().whatever_happens(others.clone());
+        }
+        // The last moment, and the first that is too late: others may then have its seats, one by one.
+        let confirm = VenueCommand::confirm(1, token);
+        let _ = later.clone().at(Timestamp(114)).when(&confirm).then_accepted();
+        let lapsed = later.at(Timestamp(115));
+        assert_eq!(lapsed.clone().when(&confirm).then_rejected().reason(), "hold_expired");
+        let reserve = VenueCommand::reserve(2, ["A1"]);
+        let then = lapsed.when(&reserve).then_accepted();
+        let then =
+            then.whatever_happens([VenueCommand::reserve(3, ["A2"]), VenueCommand::hold(1, ["A3"], TTL)]);
+        assert_eq!(then.scope().named().len(), 1 + counters, "its seat, and no other of the hold's");
+        assert_eq!(then.events().iter().map(|event| event.seats().len()).collect::<Vec<_>>(), [1]);
+    }
+}
+
+#[test]
+fn a_hold_in_sentences() {
+    let (venue, token) = held(rows(Some(3)), &VenueCommand::hold(7, ["A1", "A2"], TTL));
+    let no = venue.clone().when(&VenueCommand::reserve(8, ["A3", "A2"])).then_rejected();
+    assert_eq!(no.to_string(), "customer 8: A2: seat_held");
+    let no = venue.clone().when(&VenueCommand::reserve(7, ["B1", "B2"])).then_rejected();
+    assert_eq!(no.to_string(), "customer 7: limit_reached: has 2, wants 2 more, may have 3");
+    let no = venue.clone().when(&VenueCommand::confirm(8, token)).then_rejected();
+    assert_eq!(no.to_string(), "customer 8: not_holder");
+    let sold = venue.clone().at(Timestamp(109)).after(&VenueCommand::confirm(7, token));
+    assert_eq!((sold.state().sold(), sold.state().count(&7)), (2, Some(2)));
+    let lapsed = venue.at(Timestamp(110)).after(&VenueCommand::reserve(7, ["B1", "B2", "A2"]));
+    assert_eq!((lapsed.state().sold(), lapsed.state().available(Timestamp(110))), (3, 5));
+    let no = lapsed.when(&VenueCommand::reserve_best(8, 5)).then_rejected();
+    assert_eq!(no.to_string(), "customer 8: no_such_block: wants 5 side by side");
 }
 
 /// The customer's counter is in the scope of a limited venue: another reservation of the same customer is
