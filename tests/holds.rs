@@ -267,7 +267,7 @@ fn play(
 }
 
 proptest! {
-    #![proptest_config(config(100))]
+    #![proptest_config(config(64))]
 
     #[test]
     fn every_answer_is_that_of_one_thing_after_another(

@@ -29,13 +29,9 @@ pub(crate) struct Model {
 impl Model {
     /// Who has a seat, and until when if it is only held.
     pub(crate) fn status(&self, seat: u32, now: u64) -> Option<(u64, Option<u64>)> {
-        match self.owners.get(&seat)? {
-            (who, Some(token), false) => {
-                let deadline = self.holds[token].deadline;
-                (now < deadline).then_some((*who, Some(deadline)))
-            }
-            (who, _, _) => Some((*who, None)),
-        }
+        let (who, token, bought) = self.owners.get(&seat)?;
+        let until = token.filter(|_| !bought).map(|token| self.holds[&token].deadline);
+        until.is_none_or(|until| now < until).then_some((*who, until))
     }
 
     /// How many seats a customer has bought, and holds.

@@ -60,8 +60,10 @@ pub enum VenueCommand<C = u64> {
         /// Why, up to [`MAX_REASON_BYTES`]; stored with the event.
         reason: SmolStr,
     },
-    /// Reserves the best free seats side by side. Rejected if there are none: `no_such_block` or `sold_out` are
-    /// true of the whole venue.
+    /// Reserves the best free seats side by side, as they are when it is decided. Rejected if there are none:
+    /// `no_such_block` or `sold_out` are then true of the whole venue. A caller who skips what others have locked
+    /// ([`Aggregate::scope_skipping`](crate::Aggregate::scope_skipping)) gets the best of the rest, and a
+    /// `no_such_block` that is true of the rest.
     ReserveBest {
         /// For whom.
         customer: C,

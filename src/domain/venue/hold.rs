@@ -45,7 +45,8 @@ impl<C> Hold<C> {
 
 /// The name of a hold in its venue. Not a secret: whoever uses it must be the customer of the hold.
 ///
-/// Written as two numbers, `12-3`, and the same in every replay of the log.
+/// Written as two numbers, `12-3`, and the same in every replay of the log. A token that was made up is refused,
+/// with whichever reason its numbers happen to fit.
 ///
 /// ```
 /// use boxoffice::venue::HoldToken;

@@ -51,6 +51,21 @@ impl<C: CustomerId> VenueState<C> {
     }
 
     /// Who has this seat at `now`; `None` if it does not exist.
+    ///
+    /// ```
+    /// use boxoffice::clock::{Clock, SystemClock};
+    /// use boxoffice::layout::SeatIndex;
+    /// use boxoffice::venue::{SeatStatus, VenueState};
+    ///
+    /// fn colour(venue: &VenueState, seat: SeatIndex) -> &'static str {
+    ///     match venue.status(seat, SystemClock.now()) {
+    ///         Some(SeatStatus::Free) => "green",
+    ///         Some(SeatStatus::Held { .. }) => "amber",
+    ///         _ => "red",
+    ///     }
+    /// }
+    /// assert_eq!(colour(&VenueState::default(), SeatIndex(0)), "red");
+    /// ```
     pub fn status(&self, seat: SeatIndex, now: Timestamp) -> Option<SeatStatus<'_, C>> {
         self.slot(seat).map(|slot| slot.status(now))
     }
