@@ -22,8 +22,14 @@ pub(super) struct Quota<C: Eq + Hash> {
     pub(super) limit: u32,
     /// How many seats are reserved. Only customers who have some.
     used: HashTrieMapSync<C, u32>,
-    /// What is held. Only customers who have holds.
-    held: HashTrieMapSync<C, Holds>,
+    /// What is held; nothing to ask, and nothing to clone, where nothing ever was.
+    held: Option<Held<C>>,
+}
+
+#[derive(Clone, Debug)]
+struct Held<C: Eq + Hash> {
+    /// Only customers who have holds.
+    by: HashTrieMapSync<C, Holds>,
     /// The same holds by deadline.
     lapses: RedBlackTreeMapSync<(Timestamp, HoldToken), C>,
 }
@@ -40,12 +46,7 @@ struct Counted {
 
 impl<C: CustomerId> Quota<C> {
     pub(super) fn new(limit: u32) -> Self {
-        Self {
-            limit,
-            used: HashTrieMapSync::default(),
-            held: HashTrieMapSync::default(),
-            lapses: RedBlackTreeMapSync::default(),
-        }
+        Self { limit, used: HashTrieMapSync::default(), held: None }
     }
 
     pub(super) fn reserved(&self, customer: &C) -> u32 {
@@ -53,11 +54,7 @@ impl<C: CustomerId> Quota<C> {
     }
 
     pub(super) fn held(&self, customer: &C, now: Timestamp) -> u32 {
-        // Most sales never see a hold, and are spared the hash.
-        if self.held.is_empty() {
-            return 0;
-        }
-        let holds = self.held.get(customer).map_or(&[][..], |holds| holds);
+        let Some(holds) = self.held.as_ref().and_then(|held| held.by.get(customer)) else { return 0 };
         let live = holds.iter().filter(|hold| now < hold.deadline);
         live.fold(0, |seats, hold| seats.saturating_add(hold.seats))
     }
@@ -74,39 +71,44 @@ impl<C: CustomerId> Quota<C> {
     /// Counts so many seats for a hold of which an event at `at` told.
     pub(super) fn hold(&mut self, hold: &Hold<C>, seats: u32, at: Timestamp) {
         let Hold { token, deadline, .. } = *hold;
-        let mut holds = self.held.get(&hold.customer).cloned().unwrap_or_default();
+        let Held { by, lapses } = self.held.get_or_insert_with(|| Held {
+            by: HashTrieMapSync::default(),
+            lapses: RedBlackTreeMapSync::default(),
+        });
+        let mut holds = by.get(&hold.customer).cloned().unwrap_or_default();
         holds.retain(|old| {
             let keep = old.token != token && at < old.deadline;
             if !keep {
-                self.lapses.remove_mut(&(old.deadline, old.token));
+                lapses.remove_mut(&(old.deadline, old.token));
             }
             keep
         });
         holds.push(Counted { token, deadline, seats });
-        self.held.insert_mut(hold.customer.clone(), holds);
-        self.lapses.insert_mut((deadline, token), hold.customer.clone());
+        by.insert_mut(hold.customer.clone(), holds);
+        lapses.insert_mut((deadline, token), hold.customer.clone());
     }
 
     /// Counts a hold no more.
     pub(super) fn end(&mut self, customer: &C, token: HoldToken) {
-        let Some(mut holds) = self.held.get(customer).cloned() else { return };
+        let Some(Held { by, lapses }) = &mut self.held else { return };
+        let Some(mut holds) = by.get(customer).cloned() else { return };
         let Some(place) = holds.iter().position(|hold| hold.token == token) else { return };
         let ended = holds.remove(place);
-        self.lapses.remove_mut(&(ended.deadline, token));
+        lapses.remove_mut(&(ended.deadline, token));
         if holds.is_empty() {
-            self.held.remove_mut(customer);
+            by.remove_mut(customer);
         } else {
-            self.held.insert_mut(customer.clone(), holds);
+            by.insert_mut(customer.clone(), holds);
         }
     }
 
     /// Forgets some holds that have lapsed at `now`, which no decision to come is before.
     pub(super) fn sweep(&mut self, now: Timestamp) {
         for _ in 0..SWEPT_AT_ONCE {
-            let Some((&(deadline, token), customer)) = self.lapses.first() else { return };
-            if now < deadline {
+            let first = self.held.as_ref().and_then(|held| held.lapses.first());
+            let Some((&(_, token), customer)) = first.filter(|((deadline, _), _)| now >= *deadline) else {
                 return;
-            }
+            };
             let customer = customer.clone();
             self.end(&customer, token);
         }
@@ -115,15 +117,14 @@ impl<C: CustomerId> Quota<C> {
     /// How many holds are remembered, and of how many customers.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> (usize, usize) {
-        (self.lapses.size(), self.held.size())
+        self.held.as_ref().map_or((0, 0), |held| (held.lapses.size(), held.by.size()))
     }
 
     #[cfg(test)]
     pub(super) fn disturb(&mut self, customer: C, used: u32, hold: Option<&Hold<C>>) {
         self.change(&customer, |_| used);
-        let tokens: Vec<_> =
-            self.held.get(&customer).map_or(&[][..], |holds| holds).iter().map(|hold| hold.token).collect();
-        tokens.into_iter().for_each(|token| self.end(&customer, token));
+        let holds = self.held.as_ref().and_then(|held| held.by.get(&customer)).cloned().unwrap_or_default();
+        holds.iter().for_each(|hold| self.end(&customer, hold.token));
         if let Some(hold) = hold {
             self.hold(hold, hold.seats.len() as u32, Timestamp(0));
         }
