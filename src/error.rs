@@ -158,14 +158,14 @@ pub enum Error {
         /// How many they may have.
         limit: usize,
     },
-    /// **Fix.** The decision encodes to more than one entry may hold.
+    /// **Fix.** The decision encodes to more than one entry may hold, or a view to more than 64 MiB.
     TooLarge {
         /// At least how many bytes it needs.
         bytes: usize,
         /// How many it may need.
         limit: usize,
     },
-    /// **Fix.** An event or a rejection could not be written by serde.
+    /// **Fix.** An event, a rejection or a projection's view could not be written by serde.
     Encode {
         /// What serde said.
         cause: Cause,
@@ -225,6 +225,21 @@ pub enum Error {
         /// The last one that was given out.
         last: u64,
     },
+    /// **Fix.** A projection has counted an entry that this log does not hold: it belongs to another log, or
+    /// to this one as it was before an older backup was restored.
+    /// [Rebuild](crate::history::Projection::rebuild) it.
+    ProjectionDiverged {
+        /// The last position that it counted.
+        position: u64,
+        /// The last durable position of the log.
+        last: u64,
+    },
+    /// **Fix.** The file does not hold this projection: name another file. If only the view's type was
+    /// changed, give the projection a new version.
+    NotThisProjection {
+        /// What was found instead.
+        cause: Cause,
+    },
     /// **Fix.** The limits contradict each other.
     InvalidLimits {
         /// The rule that is broken.
@@ -260,7 +275,7 @@ pub enum Error {
     /// **Stop.** The engine was closed.
     Closed,
 
-    /// **Fix.** Another engine, in this process or another, has the file open.
+    /// **Fix.** Another engine or projection, in this process or another, has the file open.
     AlreadyOpen,
     /// **Fix.** There is no such folder, or no permission, or the path is not a file.
     CannotOpen {
@@ -359,6 +374,8 @@ impl Error {
             | Self::NotRegistered { .. }
             | Self::RegisteredTwice { .. }
             | Self::UnknownPosition { .. }
+            | Self::ProjectionDiverged { .. }
+            | Self::NotThisProjection { .. }
             | Self::InvalidLimits { .. }
             | Self::AlreadyOpen
             | Self::CannotOpen { .. }
@@ -441,6 +458,13 @@ impl fmt::Display for Error {
             Self::UnknownPosition { position, last } => {
                 write!(f, "position {position} does not exist yet, the last one is {last}")
             }
+            Self::ProjectionDiverged { position, last } => write!(
+                f,
+                "the projection counted position {position} of another log, this one ends at {last}; rebuild it"
+            ),
+            Self::NotThisProjection { cause } => {
+                write!(f, "not the file of this projection: {cause}; name another, or a new version")
+            }
             Self::InvalidLimits { what } => f.write_str(what),
             Self::OutcomeUnknown { position, cause } => write!(
                 f,
@@ -456,7 +480,9 @@ impl fmt::Display for Error {
                 write!(f, "broken invariant: {invariant}; the engine has stopped, please report this")
             }
             Self::Closed => f.write_str("the engine is closed"),
-            Self::AlreadyOpen => f.write_str("the file is open in another engine; close that one first"),
+            Self::AlreadyOpen => {
+                f.write_str("the file is open already, here or in another process; close it there first")
+            }
             Self::CannotOpen { cause } => {
                 write!(f, "cannot open {cause}; name a file that may be written, in a folder that exists")
             }

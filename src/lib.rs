@@ -73,8 +73,9 @@ pub mod options {
     pub use crate::metadata::Metadata;
 }
 
-/// A stream's history, and what an open found.
+/// A stream's history, the change feed and projections of it, and what an open found.
 pub mod history {
+    pub use crate::engine::{AsyncFeed, Feed, FeedEntry, FeedEvent, FeedSpan, Projection};
     pub use crate::engine::{Happened, History, Progress, Recorded, Recovery};
 }
 

@@ -4,6 +4,7 @@
 //! reads. It trusts nothing but the bytes.
 
 use super::bytes::Malformed;
+use super::directory::Directory;
 use super::entry::EntryView;
 use super::row::RowView;
 
@@ -14,11 +15,13 @@ pub(crate) struct Auditor {
     events: u64,
     /// The last version of each stream, by number.
     versions: Vec<u64>,
+    /// Their names.
+    directory: Directory,
 }
 
 impl Default for Auditor {
     fn default() -> Self {
-        Self { next_position: 1, events: 0, versions: Vec::new() }
+        Self { next_position: 1, events: 0, versions: Vec::new(), directory: Directory::default() }
     }
 }
 
@@ -45,6 +48,10 @@ impl Auditor {
         self.versions.len() as u32
     }
 
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// Checks a whole row. After an error the auditor is of no further use.
     pub(crate) fn row(&mut self, row: &RowView<'_>) -> Result<(), Gap> {
         row.for_each(|position, entry| self.entry(position, entry))
@@ -57,11 +64,12 @@ impl Auditor {
         self.next_position += 1;
         for span in &entry.spans {
             let index = span.stream as usize;
-            if span.defines.is_some() {
+            if let Some((aggregate, id)) = span.defines {
                 if index != self.versions.len() {
                     return Err(Gap(format!("position {position} defines stream {index} out of order")));
                 }
                 self.versions.push(0);
+                self.directory.define(aggregate, id);
             }
             let Some(version) = self.versions.get_mut(index) else {
                 return Err(Gap(format!("position {position} uses stream {index} before its definition")));

@@ -3,6 +3,7 @@
 mod audit;
 mod bytes;
 mod codec;
+mod directory;
 mod draft;
 mod durable;
 mod entry;
@@ -12,6 +13,7 @@ mod memory_store;
 #[cfg(all(test, shuttle))]
 mod model;
 mod queue;
+mod reader;
 mod recovery;
 mod room;
 mod row;
@@ -19,9 +21,11 @@ mod section;
 mod stop;
 mod storage;
 mod store;
+mod view_store;
 
 pub(crate) use bytes::Malformed;
-pub(crate) use codec::{decode, fingerprint};
+pub(crate) use codec::{EncodeFailure, decode, encode_to, fingerprint};
+pub(crate) use directory::Directory;
 pub(crate) use draft::Draft;
 pub(crate) use entry::{
     Entry, EntryView, EventKind, EventView, Events, NewSpan, Span, StreamRef, entry_bytes, span_bytes,
@@ -29,8 +33,10 @@ pub(crate) use entry::{
 #[cfg(all(test, shuttle))]
 pub(crate) use memory_store::MemoryStore;
 pub(crate) use queue::Log;
+pub(crate) use reader::{Arrival, DurableEntry, Reader};
 pub(crate) use recovery::Opening;
 pub(crate) use row::{At, RowView, VerifiedRow};
 pub(crate) use section::{Sections, put_answer, put_command, put_metadata};
 pub(crate) use storage::Source;
 pub(crate) use store::{RedbStore, Store};
+pub(crate) use view_store::{Head, Mark, ViewStore};

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use shuttle::thread::{JoinHandle, spawn, yield_now};
 
 use super::memory_store::MemoryStore;
-use super::{At, Draft, Entry, EntryView, EventKind, Log, NewSpan, Opening, StreamRef, decode, entry_bytes};
+use super::{
+    Arrival, At, Draft, Entry, EntryView, EventKind, Log, NewSpan, Opening, Reader, StreamRef, decode,
+    entry_bytes,
+};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::error::Error;
 use crate::limits::Limits;
@@ -366,6 +369,60 @@ fn a_failing_disk_is_told_to_everybody_at_once() {
             assert!(matches!(desk.log.check_running(), Err(Error::Storage { .. })));
             assert!(matches!(desk.client(3).put(Manners::patient()), Err(Error::Storage { .. })));
         }
+    });
+}
+
+/// Reads on in every way there is, and says where it came to the end, or why it came to none.
+fn read_along(desk: Desk, from: u64) -> JoinHandle<Result<u64, Error>> {
+    spawn(move || {
+        let (log, mut reader) = (&desk.log, Reader::new(from));
+        loop {
+            while let Some(entry) = reader.next(log)? {
+                assert!(entry.position() <= log.durable(), "shown before it is durable");
+                assert!(entry.position() <= desk.store.end(), "shown before it is stored");
+            }
+            let next = reader.position();
+            let (manners, mut place) = (Manners::any(), None);
+            let mut patience = manners.patience(&desk.timer);
+            let looks = pick(3);
+            let arrival = match pick(3) {
+                0 => match run_or_drop(poll_fn(|cx| log.poll_for(next, &mut place, cx)), looks) {
+                    Some(arrival) => arrival?,
+                    None => continue,
+                },
+                1 => run_task(poll_fn(|cx| log.poll_for(next, &mut place, cx)))?,
+                _ => manners.run(log.wait_for(next, &mut patience))?,
+            };
+            match arrival {
+                Arrival::Durable => assert!(reader.position() <= log.durable()),
+                Arrival::NotYet => assert!(manners.deadline, "sent away without a deadline"),
+                Arrival::Never => return Ok(next),
+            }
+        }
+    })
+}
+
+#[test]
+fn whoever_reads_along_sees_all_that_becomes_durable_and_then_the_end() {
+    explore(|| {
+        let fails = chance();
+        let store = if fails { MemoryStore::failing_after(pick(3)) } else { MemoryStore::default() };
+        let (desk, writer) = Desk::open(store, 10);
+        let readers: Vec<_> = (0..2).map(|_| read_along(desk.clone(), 1 + pick(2) as u64)).collect();
+        let mut clients: Vec<_> = (0..2).map(|name| put_until_stopped(desk.client(name))).collect();
+        if chance() {
+            let closing = desk.clone();
+            clients.push(spawn(move || closing.log.close()));
+        }
+        desk.serve(writer, clients);
+        for reader in readers {
+            match reader.join().unwrap() {
+                Ok(next) => assert_eq!(next.max(2), (desk.log.tail() + 1).max(2), "it ended early"),
+                Err(error) => assert!(fails && matches!(error, Error::Storage { .. }), "{error}"),
+            }
+        }
+        assert_eq!(desk.log.waiting_readers(), 0);
+        desk.check_verdicts();
     });
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam::utils::CachePadded;
 
 use super::audit::{Auditor, Gap};
+use super::directory::Directory;
 use super::entry::Entry;
 use super::failure::{Failure, FailureKind};
 use super::room::Room;
@@ -30,6 +31,7 @@ pub(crate) struct Log {
     pub(super) room: Room,
     pub(super) failure: OnceLock<Failure>,
     pub(super) store: Box<dyn Store>,
+    directory: Directory,
     /// What only the committer of the moment uses.
     committer: Mutex<Committer>,
     clock: Arc<dyn Clock>,
@@ -50,6 +52,8 @@ pub(super) struct Queue {
     pub(super) writer: Option<Arc<Waiter>>,
     /// Who waits for room in the queue.
     pub(super) room_line: Line,
+    /// Who reads along and waits for the next durable entry.
+    pub(super) readers: Line,
     /// An emptied buffer to use again.
     spare: Vec<u8>,
 }
@@ -167,6 +171,7 @@ impl Log {
                 committing: None,
                 writer: None,
                 room_line: Line::default(),
+                readers: Line::default(),
                 spare: Vec::new(),
             }),
             durable: CachePadded::new(AtomicU64::new(next - 1)),
@@ -174,6 +179,7 @@ impl Log {
             room: Room::default(),
             failure: OnceLock::new(),
             store,
+            directory: auditor.directory().clone(),
             committer: Mutex::new(Committer { auditor, last_committed_at }),
             clock,
             limits,
@@ -188,6 +194,10 @@ impl Log {
     /// The last position given out.
     pub(crate) fn tail(&self) -> u64 {
         self.queue.lock().next_position - 1
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -251,6 +261,7 @@ impl Log {
             queue.spare = std::mem::take(&mut batch.row);
         }
         let room_line = queue.room_line.leave();
+        let readers = queue.readers.leave();
         // More has queued, or the last entry before a close is done: the writer has work.
         let writer =
             if queue.is_drained() && queue.state != State::Closing { None } else { queue.writer.take() };
@@ -260,6 +271,7 @@ impl Log {
         }
         line.leave().fire();
         room_line.fire();
+        readers.fire();
     }
 
     fn write(&self, batch: &mut Batch) -> Result<(), FailureKind> {

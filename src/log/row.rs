@@ -106,6 +106,13 @@ pub(crate) struct At {
     offset: usize,
 }
 
+impl At {
+    /// Where the first entry of a row lies.
+    pub(super) fn first_of(row: &RowView<'_>) -> Self {
+        Self { position: row.first, offset: 0 }
+    }
+}
+
 /// A row that was verified once and is looked at by several.
 pub(crate) struct VerifiedRow(Vec<u8>);
 
@@ -122,8 +129,37 @@ impl VerifiedRow {
 
     /// One entry of it.
     pub(crate) fn entry(&self, at: At) -> Result<EntryView<'_>, Malformed> {
-        let entry = self.0.get(HEADER + at.offset..).ok_or(CUT_SHORT)?;
-        EntryView::read(&mut Cursor(entry))
+        Ok(self.entry_and_rest(at)?.0)
+    }
+
+    /// One entry of it, and where the next one lies, if there is one.
+    pub(super) fn entry_and_next(&self, at: At) -> Result<(EntryView<'_>, At), Malformed> {
+        let (entry, rest) = self.entry_and_rest(at)?;
+        let offset = self.0.len() - HEADER - rest.len();
+        Ok((entry, At { position: at.position + 1, offset }))
+    }
+
+    /// A checksum of one entry's bytes.
+    pub(crate) fn checksum_of(&self, at: At) -> Result<u32, Malformed> {
+        let (_, next) = self.entry_and_next(at)?;
+        let entry = self.0.get(HEADER + at.offset..HEADER + next.offset).ok_or(CUT_SHORT)?;
+        Ok(checksum(&[], entry))
+    }
+
+    fn entry_and_rest(&self, at: At) -> Result<(EntryView<'_>, &[u8]), Malformed> {
+        let mut bytes = Cursor(self.0.get(HEADER + at.offset..).ok_or(CUT_SHORT)?);
+        let entry = EntryView::read(&mut bytes)?;
+        Ok((entry, bytes.0))
+    }
+
+    /// Whether the row ends where this entry would begin.
+    pub(super) fn ends_at(&self, at: At) -> bool {
+        self.0.len() == HEADER + at.offset
+    }
+
+    /// Its buffer, to use again.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.0
     }
 }
 

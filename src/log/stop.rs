@@ -15,6 +15,7 @@ impl Log {
         queue.state = State::Failed;
         self.stopped.store(true, Ordering::Release);
         let mut everyone = queue.room_line.leave();
+        everyone.extend(queue.readers.leave());
         if let Some(writer) = queue.writer.take() {
             everyone.push(writer);
         }
@@ -67,6 +68,8 @@ impl Log {
             queue.state = State::Closing;
             self.stopped.store(true, Ordering::Release);
             let mut wakes = queue.room_line.leave();
+            // Whoever has read everything has come to the end.
+            wakes.extend(queue.readers.leave());
             if let Some(writer) = queue.writer.take() {
                 wakes.push(writer);
             }

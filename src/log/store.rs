@@ -43,31 +43,41 @@ const FORMAT_KEY: &str = "format";
 const FORMAT: u32 = 1;
 
 impl RedbStore {
-    /// Opens or creates. Reads every page once to verify redb's own checksums, which its read path
-    /// does not look at.
+    /// Opens or creates. Every page is read once, to verify redb's own checksums, which its read path does
+    /// not look at.
     pub(crate) fn open(source: Source, cache_bytes: usize) -> Result<Self, Error> {
-        let (gate, latch, new_file) = Gate::open(source)?;
-        let shut_on_failure = latch.clone();
-        // redb's own checks find almost all damage; a few damaged files still make it panic.
-        let opened = guarded(move || {
-            let database = redb::Builder::new()
-                .set_cache_size(cache_bytes)
-                .set_check_integrity_on_open(true)
-                .create_with_backend(gate)
-                .map_err(opening)?;
-            prepare(&database)?;
-            Ok::<_, Error>(database)
-        });
-        let database = match opened {
-            Ok(database) => database?,
-            Err(cause) => {
-                shut_on_failure.shut();
-                return Err(Error::Corrupt { cause });
-            }
-        };
-        new_file.settle()?;
+        let (database, latch) = open_database(source, cache_bytes, prepare)?;
         Ok(Self { database: RwLock::new(Some(database)), latch })
     }
+}
+
+/// Opens or creates a redb database, which `prepare` checks to be one of ours, or makes one.
+pub(super) fn open_database(
+    source: Source,
+    cache_bytes: usize,
+    prepare: impl FnOnce(&Database) -> Result<(), Error>,
+) -> Result<(Database, Latch), Error> {
+    let (gate, latch, new_file) = Gate::open(source)?;
+    let shut_on_failure = latch.clone();
+    // redb's own checks find almost all damage; a few damaged files still make it panic.
+    let opened = guarded(move || {
+        let database = redb::Builder::new()
+            .set_cache_size(cache_bytes)
+            .set_check_integrity_on_open(true)
+            .create_with_backend(gate)
+            .map_err(opening)?;
+        prepare(&database)?;
+        Ok::<_, Error>(database)
+    });
+    let database = match opened {
+        Ok(database) => database?,
+        Err(cause) => {
+            shut_on_failure.shut();
+            return Err(Error::Corrupt { cause });
+        }
+    };
+    new_file.settle()?;
+    Ok((database, latch))
 }
 
 /// Checks that the database is ours and of a format that we read, or makes an empty one ours.
@@ -128,7 +138,7 @@ fn opening(error: DatabaseError) -> Error {
     }
 }
 
-fn corrupt(error: impl Into<redb::Error>) -> Error {
+pub(super) fn corrupt(error: impl Into<redb::Error>) -> Error {
     match error.into() {
         redb::Error::Corrupted(cause) => Error::Corrupt { cause: cause.into() },
         other => Error::Storage { cause: other.to_string().into() },
@@ -136,7 +146,7 @@ fn corrupt(error: impl Into<redb::Error>) -> Error {
 }
 
 /// Runs what may panic on a damaged file or inside a user's storage, and turns that into a cause.
-fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Cause> {
+pub(super) fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Cause> {
     catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
         let said = panic
             .downcast_ref::<String>()

@@ -121,6 +121,8 @@ fn every_error_says_what_to_do() {
         (Error::NotRegistered { aggregate: "x" }, Advice::Fix, "builder"),
         (Error::RegisteredTwice { aggregate: "x" }, Advice::Fix, "two different types"),
         (Error::UnknownPosition { position: 9, last: 8 }, Advice::Fix, "8"),
+        (Error::ProjectionDiverged { position: 9, last: 8 }, Advice::Fix, "rebuild"),
+        (Error::NotThisProjection { cause: cause.clone() }, Advice::Fix, "name another"),
         (Error::InvalidLimits { what: "cart must be at least 1" }, Advice::Fix, "at least"),
         (Error::OutcomeUnknown { position: 7, cause: cause.clone() }, Advice::Stop, "open the file again"),
         (Error::NotStored { cause: cause.clone() }, Advice::Stop, "lost"),
