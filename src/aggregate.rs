@@ -138,9 +138,7 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
         _command: &Self::Command,
         _locked: &LockedParts,
     ) -> Result<Scope, Invalid> {
-        Err(Invalid::new(
-            "the command names its parts; only one that leaves a choice can skip what is locked",
-        ))
+        Err(Invalid::new("the command names its parts; only one that leaves a choice can skip what is locked"))
     }
 
     /// The decision: events, or a rejection. Pure but for its services; may be slow, since no mutex

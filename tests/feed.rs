@@ -28,7 +28,7 @@ use boxoffice::{Engine, Error, Handle};
 use futures_core::Stream;
 use support::board::{Ask, Board, Kind, Put};
 use support::gate::GatedStorage;
-use support::{Polled, block_on, error_of, eventually};
+use support::{Polled, WATCHDOG, block_on, error_of, eventually};
 
 fn builder() -> Builder {
     Engine::builder().aggregate::<Board>().aggregate::<FlashSale>()
@@ -142,7 +142,8 @@ fn read(mut feed: Feed, entries: u64, way: u64) -> (Feed, Vec<FeedEntry>) {
     let (mut read, mut expected) = (Vec::new(), feed.next_position());
     while (read.len() as u64) < entries {
         let next = match way % 4 {
-            0 => feed.next(),
+            // As the iterator, with a watchdog.
+            0 => feed.next_timeout(WATCHDOG),
             1 => block_on(feed.next_async()),
             2 => loop {
                 match feed.next_timeout(Duration::from_millis(1)) {
@@ -249,8 +250,8 @@ fn what_is_not_on_disk_is_not_shown() {
         assert_eq!(entry.position(), if from < 20 { from } else { from - 18 });
         assert!(engine.durable_position() >= entry.position());
     }
-    assert_eq!(looking.next().unwrap().unwrap().position(), 2);
-    assert_eq!(timed.next().unwrap().unwrap().position(), 7);
+    assert_eq!(looking.next_timeout(WATCHDOG).unwrap().unwrap().position(), 2);
+    assert_eq!(timed.next_timeout(WATCHDOG).unwrap().unwrap().position(), 7);
     drop((receipts, feeds));
     engine.close().unwrap();
 }
@@ -372,6 +373,7 @@ fn a_close_wakes_whoever_waits() {
         assert!(feed.is_ended() && feed.try_next().is_none());
         assert_eq!((feed.next_position(), stream.next_position()), (2, 2));
         assert!(block_on(next_of(&mut stream)).is_none());
+        eventually("nobody woke the thread", || blocked.is_finished().then_some(()));
         assert_eq!(blocked.join().unwrap(), (true, true, true));
     }
 }
@@ -404,16 +406,15 @@ fn a_failing_disk_ends_every_feed_with_the_error_once() {
     let mut stream = engine.feed(2).unwrap().into_async();
     let mut streaming = Polled::new(next_of(&mut stream));
     assert!(task.poll().is_none() && streaming.poll().is_none());
-    thread::scope(|scope| {
-        let blocked = scope.spawn(move || (blocked.next(), blocked.next().is_none()));
-        storage.close_gate();
-        let receipt = boards.submit("b", &Ask::set(2, 2)).unwrap();
-        storage.await_blocked();
-        storage.fail();
-        assert!(matches!(receipt.wait(), Err(Error::OutcomeUnknown { .. })));
-        let (error, then_none) = blocked.join().unwrap();
-        assert!(matches!(error, Some(Err(Error::Storage { .. }))) && then_none);
-    });
+    let blocked = thread::spawn(move || (blocked.next(), blocked.next().is_none()));
+    storage.close_gate();
+    let receipt = boards.submit("b", &Ask::set(2, 2)).unwrap();
+    storage.await_blocked();
+    storage.fail();
+    assert!(matches!(receipt.wait(), Err(Error::OutcomeUnknown { .. })));
+    eventually("nobody woke the thread", || blocked.is_finished().then_some(()));
+    let (error, then_none) = blocked.join().unwrap();
+    assert!(matches!(error, Some(Err(Error::Storage { .. }))) && then_none);
     assert!(matches!(task.finish(), Some(Err(Error::Storage { .. }))));
     assert!(matches!(streaming.finish(), Some(Err(Error::Storage { .. }))));
     assert!(block_on(next_of(&mut stream)).is_none() && feed.next().is_none() && feed.is_ended());

@@ -16,7 +16,7 @@ use super::{Engine, Shared};
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::{Error, StreamName};
-use crate::log::{Arrival, Directory, DurableEntry, Mark, Reader};
+use crate::log::{Arrival, DurableEntry, Mark, Reader};
 use crate::sync::{Patience, Place, run_blocking};
 
 /// Every durable entry of the log in order, from a position on; then the new ones as they become durable.
@@ -106,10 +106,7 @@ impl Feed {
         }
         match self.reader.next(&self.shared.log) {
             Ok(None) => None,
-            Ok(Some(entry)) => {
-                let directory = self.shared.log.directory().clone();
-                Some(Ok(FeedEntry { entry, directory }))
-            }
+            Ok(Some(entry)) => Some(Ok(FeedEntry(entry))),
             Err(error) => {
                 self.ended = true;
                 Some(Err(error))
@@ -268,10 +265,7 @@ impl Stream for AsyncFeed {
 ///
 /// It keeps the bytes of its batch in memory until it is dropped, and decodes only what it is asked for.
 #[derive(Clone)]
-pub struct FeedEntry {
-    entry: DurableEntry,
-    directory: Directory,
-}
+pub struct FeedEntry(DurableEntry);
 
 /// The events of one stream in an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -297,25 +291,25 @@ pub struct FeedEvent<A: Aggregate> {
 impl FeedEntry {
     /// Its place in the log, from 1, without a gap.
     pub fn position(&self) -> u64 {
-        self.entry.position()
+        self.0.position()
     }
 
     /// When it was decided.
     pub fn decided_at(&self) -> Timestamp {
-        self.entry.decided_at
+        self.0.decided_at
     }
 
     /// When it became durable: never decreases along the log, also across restarts.
     pub fn committed_at(&self) -> Timestamp {
-        self.entry.committed_at()
+        self.0.committed_at()
     }
 
     /// The streams that it belongs to, in the order in which they were decided.
     pub fn streams(&self) -> impl Iterator<Item = FeedSpan> + '_ {
         // It was read whole before it was handed out, and the audit knew every stream of it.
-        let spans = self.entry.view().map(|view| view.spans).unwrap_or_default();
+        let spans = self.0.view().map(|view| view.spans).unwrap_or_default();
         spans.into_iter().filter_map(|span| {
-            let stream = self.directory.name(span.stream)?;
+            let stream = self.0.directory().name(span.stream)?;
             Some(FeedSpan { stream, first_version: span.first_version, events: span.events })
         })
     }
@@ -328,7 +322,7 @@ impl FeedEntry {
     /// In the place of an event that does not decode: [`Error::Fenced`] with the reason. Those after it
     /// follow.
     pub fn events<A: Aggregate>(&self) -> impl Iterator<Item = Result<FeedEvent<A>, Error>> + '_ {
-        let (spans, mut events, mut broken) = match self.entry.view() {
+        let (spans, mut events, mut broken) = match self.0.view() {
             Ok(view) => (view.spans.clone(), Some(view.events()), None),
             Err(malformed) => (Default::default(), None, Some(Error::from(malformed))),
         };
@@ -360,7 +354,7 @@ impl FeedEntry {
                     });
                 }
                 let span = spans.next()?;
-                match self.directory.id_in(span.stream, A::TYPE) {
+                match self.0.directory().id_in(span.stream, A::TYPE) {
                     Some(id) => turn = Some((id, span.first_version, span.events)),
                     None => {
                         if let Err(malformed) = rest.of_span(&span, drop) {
@@ -377,7 +371,7 @@ impl FeedEntry {
         Ok(Mark {
             position: self.position(),
             committed_at: self.committed_at(),
-            checksum: self.entry.checksum()?,
+            checksum: self.0.checksum()?,
         })
     }
 }

@@ -25,7 +25,6 @@ mod view_store;
 
 pub(crate) use bytes::Malformed;
 pub(crate) use codec::{EncodeFailure, decode, encode_to, fingerprint};
-pub(crate) use directory::Directory;
 pub(crate) use draft::Draft;
 pub(crate) use entry::{
     Entry, EntryView, EventKind, EventView, Events, NewSpan, Span, StreamRef, entry_bytes, span_bytes,

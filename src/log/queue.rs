@@ -196,7 +196,7 @@ impl Log {
         self.queue.lock().next_position - 1
     }
 
-    pub(crate) fn directory(&self) -> &Directory {
+    pub(super) fn directory(&self) -> &Directory {
         &self.directory
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::bytes::Malformed;
+use super::directory::Directory;
 use super::entry::EntryView;
 use super::queue::{Log, State};
 use super::row::{At, VerifiedRow};
@@ -34,6 +35,7 @@ struct Reading {
 pub(crate) struct DurableRow {
     row: VerifiedRow,
     committed_at: Timestamp,
+    directory: Directory,
 }
 
 /// A durable entry.
@@ -70,6 +72,11 @@ impl DurableEntry {
 
     pub(crate) fn view(&self) -> Result<EntryView<'_>, Malformed> {
         self.row.row.entry(self.at)
+    }
+
+    /// The names of the streams in it.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.row.directory
     }
 
     pub(crate) fn checksum(&self) -> Result<u32, Malformed> {
@@ -115,7 +122,8 @@ impl Reader {
         }
         self.continues = true;
         let (at, end, committed_at) = (At::first_of(&view), view.end(), view.committed_at);
-        let row = Arc::new(DurableRow { row: VerifiedRow::new(bytes), committed_at });
+        let directory = log.directory().clone();
+        let row = Arc::new(DurableRow { row: VerifiedRow::new(bytes), committed_at, directory });
         let mut reading = Reading { row, at, end };
         while reading.at.position < self.next {
             reading.step().map_err(|malformed| log.damaged(malformed, self.next))?;
