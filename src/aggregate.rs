@@ -1,5 +1,8 @@
 //! The trait that a user implements: what is asked, what is decided, and how state follows.
 
+mod audit;
+mod upcasts;
+
 use std::ops::Deref;
 use std::{fmt, iter, slice};
 
@@ -8,10 +11,13 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
 use crate::error::Invalid;
+pub use audit::{Audit, Moment};
+
 pub use crate::intern::Interner;
 use crate::limits::Limits;
 pub use crate::scope::LockedParts;
 use crate::scope::Scope;
+pub use upcasts::Upcasts;
 
 /// A consistency boundary: its state is the fold of its events, and every command is decided
 /// against it.
@@ -73,7 +79,8 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
     const TYPE: &'static str;
 
     /// The version of [`Event`](Self::Event) and [`Rejection`](Self::Rejection) as they are written
-    /// now. Stored with each; an event of a higher version fences its stream on open.
+    /// now, from 1. Stored with each; an event of a higher version fences its stream on open, one of a
+    /// lower version is read by [`upcasts`](Self::upcasts). [`Upcasts`] says when to raise it.
     const EVENT_VERSION: u16 = 1;
 
     /// The state; `default()` is the state before the first event.
@@ -138,7 +145,9 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
         _command: &Self::Command,
         _locked: &LockedParts,
     ) -> Result<Scope, Invalid> {
-        Err(Invalid::new("the command names its parts; only one that leaves a choice can skip what is locked"))
+        Err(Invalid::new(
+            "the command names its parts; only one that leaves a choice can skip what is locked",
+        ))
     }
 
     /// The decision: events, or a rejection. Pure but for its services; may be slow, since no mutex
@@ -173,6 +182,31 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
     /// Default: nothing is shared.
     fn intern(event: Self::Event, _pool: &mut Interner) -> Self::Event {
         event
+    }
+
+    /// How events of older versions become events of [`EVENT_VERSION`](Self::EVENT_VERSION), step by step.
+    /// Asked once, when the type is registered; what is missing is
+    /// [`Error::InvalidUpcasts`](crate::Error::InvalidUpcasts).
+    ///
+    /// Default: version 1 is the first and the only one.
+    fn upcasts() -> Upcasts<Self::Event> {
+        Upcasts::from_version(1)
+    }
+
+    /// The same for rejections, which have the version number of the events. Only a
+    /// [`history`](crate::Handle::history) reads them: one that cannot be read ends it, and fences nothing.
+    ///
+    /// Default: the type of the rejections has not changed since version 1.
+    fn rejection_upcasts() -> Upcasts<Self::Rejection> {
+        Upcasts::unchanged_since(1)
+    }
+
+    /// A second opinion on a stream's events, asked by [`Handle::verify`](crate::Handle::verify): one for each
+    /// stream, from its first event on.
+    ///
+    /// Default: none.
+    fn audit() -> Option<Box<dyn Audit<Self::Event>>> {
+        None
     }
 }
 

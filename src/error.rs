@@ -1,10 +1,14 @@
 //! Every way a call can fail, and what the caller should do about it.
 
+mod fence;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smol_str::SmolStr;
+
+pub use fence::Fence;
 
 /// A stream's full name: the aggregate type and the id. No id can alias another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -218,6 +222,30 @@ pub enum Error {
         /// The name.
         aggregate: &'static str,
     },
+    /// **Fix the aggregate.** Its [`upcasts`](crate::Aggregate::upcasts) do not lead to its
+    /// [`EVENT_VERSION`](crate::Aggregate::EVENT_VERSION). Nothing was opened.
+    InvalidUpcasts {
+        /// The type.
+        aggregate: &'static str,
+        /// What is missing or too much.
+        what: Cause,
+    },
+    /// **Fix.** The stream has no such version on disk yet.
+    UnknownVersion {
+        /// The stream that was named.
+        stream: StreamName,
+        /// The version that was named.
+        version: u64,
+        /// The last one that is on disk.
+        last: u64,
+    },
+    /// **Fix.** The stream had no events at the moment that was named.
+    NotYetCreated {
+        /// The stream that was named.
+        stream: StreamName,
+        /// The position of its first event.
+        first: u64,
+    },
     /// **Fix.** The log has no such position yet.
     UnknownPosition {
         /// The position that was named.
@@ -275,8 +303,21 @@ pub enum Error {
     /// **Stop.** The engine was closed.
     Closed,
 
+    /// **Fix.** The engine was opened to look only
+    /// ([`Builder::open_read_only`](crate::options::Builder::open_read_only)).
+    ReadOnly,
     /// **Fix.** Another engine or projection, in this process or another, has the file open.
     AlreadyOpen,
+    /// **Fix.** There is something already where a backup should go. It was not changed.
+    NotEmpty {
+        /// Where, and what.
+        cause: Cause,
+    },
+    /// **Fix.** A backup could not be written, and there is none; the engine itself goes on.
+    BackupFailed {
+        /// What the storage of the backup said.
+        cause: Cause,
+    },
     /// **Fix.** There is no such folder, or no permission, or the path is not a file.
     CannotOpen {
         /// The path, and what the system said.
@@ -302,43 +343,6 @@ pub enum Error {
         /// What is wrong, and where.
         cause: Cause,
     },
-}
-
-/// Why a stream is fenced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fence {
-    /// `apply` panicked on a new event. The state is being rebuilt from the log.
-    Rebuilding,
-    /// `apply` panicked on an event of the log. Mend `apply`, then open the file again.
-    ApplyPanicked(Cause),
-    /// An event of the log does not decode as this type's event. Mend the type, then open again.
-    Undecodable(Cause),
-    /// An event of the log has a newer schema version than this program knows.
-    NewerEvent {
-        /// The event's version.
-        found: u32,
-        /// [`Aggregate::EVENT_VERSION`](crate::Aggregate::EVENT_VERSION).
-        supported: u32,
-    },
-}
-
-impl fmt::Display for Fence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rebuilding => f.write_str("its state is being rebuilt; retry shortly"),
-            Self::ApplyPanicked(cause) => {
-                write!(f, "apply panicked on a stored event ({cause}); mend it and open again")
-            }
-            Self::Undecodable(cause) => {
-                write!(f, "a stored event does not decode ({cause}); mend the event type and open again")
-            }
-            Self::NewerEvent { found, supported } => write!(
-                f,
-                "a stored event has schema version {found}, this program knows {supported}; use a newer program"
-            ),
-        }
-    }
 }
 
 impl Error {
@@ -373,11 +377,17 @@ impl Error {
             | Self::Fenced { .. }
             | Self::NotRegistered { .. }
             | Self::RegisteredTwice { .. }
+            | Self::InvalidUpcasts { .. }
+            | Self::UnknownVersion { .. }
+            | Self::NotYetCreated { .. }
             | Self::UnknownPosition { .. }
             | Self::ProjectionDiverged { .. }
             | Self::NotThisProjection { .. }
             | Self::InvalidLimits { .. }
+            | Self::ReadOnly
             | Self::AlreadyOpen
+            | Self::NotEmpty { .. }
+            | Self::BackupFailed { .. }
             | Self::CannotOpen { .. }
             | Self::NotALog { .. }
             | Self::NewerFormat { .. } => Advice::Fix,
@@ -455,6 +465,13 @@ impl fmt::Display for Error {
             Self::RegisteredTwice { aggregate } => {
                 write!(f, "two different types are registered as {aggregate}")
             }
+            Self::InvalidUpcasts { aggregate, what } => write!(f, "the upcasts of {aggregate}: {what}"),
+            Self::UnknownVersion { stream, version, last } => {
+                write!(f, "{stream} has no version {version} on disk yet, the last one is {last}")
+            }
+            Self::NotYetCreated { stream, first } => {
+                write!(f, "{stream} had no events then; its first is at position {first}")
+            }
             Self::UnknownPosition { position, last } => {
                 write!(f, "position {position} does not exist yet, the last one is {last}")
             }
@@ -482,6 +499,15 @@ impl fmt::Display for Error {
             Self::Closed => f.write_str("the engine is closed"),
             Self::AlreadyOpen => {
                 f.write_str("the file is open already, here or in another process; close it there first")
+            }
+            Self::ReadOnly => {
+                f.write_str("opened to look only; open the file for writing to decide anything")
+            }
+            Self::NotEmpty { cause } => {
+                write!(f, "no place for a backup, {cause}; name a file that does not exist")
+            }
+            Self::BackupFailed { cause } => {
+                write!(f, "the backup could not be written ({cause}); make room for it and try again")
             }
             Self::CannotOpen { cause } => {
                 write!(f, "cannot open {cause}; name a file that may be written, in a folder that exists")

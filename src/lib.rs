@@ -43,6 +43,7 @@
 
 pub mod aggregate;
 pub mod clock;
+mod codec;
 pub mod cow;
 mod domain;
 mod engine;
@@ -73,10 +74,14 @@ pub mod options {
     pub use crate::metadata::Metadata;
 }
 
-/// A stream's history, the change feed and projections of it, and what an open found.
+/// A stream's history and its state back then, the change feed and projections of it; what an audit, a backup and
+/// an open found.
 pub mod history {
-    pub use crate::engine::{AsyncFeed, Feed, FeedEntry, FeedEvent, FeedSpan, Projection};
-    pub use crate::engine::{Happened, History, Progress, Recorded, Recovery};
+    pub use crate::aggregate::Moment;
+    pub use crate::engine::{
+        AsyncFeed, At, Backup, Difference, Feed, FeedEntry, FeedEvent, FeedSpan, Happened, History, Mismatch,
+        Progress, Projection, Recorded, Recovery, Verification,
+    };
 }
 
 /// The README's example, compiled and run.

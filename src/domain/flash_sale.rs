@@ -144,7 +144,7 @@ impl fmt::Display for Rejection {
 }
 
 /// A sale as it was at one version. Cloning is O(1), and a clone never changes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlashSaleState {
     /// 0 before the sale was created, and never again after.
     stock: u64,

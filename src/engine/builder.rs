@@ -49,6 +49,7 @@ pub struct Builder {
     limits: Limits,
     cache_bytes: usize,
     on_progress: Option<Box<dyn FnMut(Progress)>>,
+    read_only: bool,
     /// The first thing that was wrong with how the builder was used.
     misuse: Option<Error>,
 }
@@ -92,6 +93,7 @@ impl Default for Builder {
             limits: Limits::default(),
             cache_bytes: DEFAULT_CACHE,
             on_progress: None,
+            read_only: false,
             misuse: None,
         }
     }
@@ -105,10 +107,13 @@ impl Builder {
     }
 
     /// Registers an aggregate type. Registering it again replaces the options and drops
-    /// its policies.
+    /// its policies. Whether its [`upcasts`](Aggregate::upcasts) lead to its event version is looked at here, and said
+    /// by the open.
     #[must_use]
     pub fn aggregate_with<A: Aggregate>(mut self, options: Options) -> Self {
-        self.registries.insert(TypeId::of::<A>(), Arc::new(Registry::<A>::new(options)));
+        let registry = Registry::<A>::new(options);
+        self.misuse = self.misuse.or(registry.schema.check().err());
+        self.registries.insert(TypeId::of::<A>(), Arc::new(registry));
         self
     }
 
@@ -185,9 +190,26 @@ impl Builder {
     ///
     /// [`Error::AlreadyOpen`], [`Error::NotALog`], [`Error::NewerFormat`], [`Error::Corrupt`] or
     /// [`Error::Storage`], by what is wrong with the file; [`Error::RegisteredTwice`],
-    /// [`Error::NotRegistered`] or [`Error::InvalidLimits`] if the builder was used wrongly.
+    /// [`Error::NotRegistered`], [`Error::InvalidUpcasts`] or [`Error::InvalidLimits`] if the builder was
+    /// used wrongly.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Engine, Error> {
         self.open_on(Source::File(path.as_ref().to_owned()))
+    }
+
+    /// Opens a file to look at it, without changing a byte of it: reads, histories, audits and backups work, commands
+    /// are refused with [`Error::ReadOnly`]. Several may look at one file at a time, with no engine that writes to it.
+    /// Blocks while the log is verified and replayed.
+    ///
+    /// A file that was left by a crash needs repair, which is done in memory: it is shown as
+    /// [`open`](Self::open) would leave it.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); [`Error::CannotOpen`] if there is no such file. [`Error::AlreadyOpen`] while an engine
+    /// has the file open for writing; that one can make a [`backup`](Engine::backup) to look at.
+    pub fn open_read_only(mut self, path: impl AsRef<Path>) -> Result<Engine, Error> {
+        self.read_only = true;
+        self.open_on(Source::ReadOnly(path.as_ref().to_owned()))
     }
 
     /// Opens an engine that keeps its log in memory: everything works, nothing survives.
@@ -235,6 +257,9 @@ impl Builder {
         let mut recovery = replay_all(&mut opening, &self.registries, &ids, &mut report)?;
         recovery.replay_time = began.elapsed();
         let log = Arc::new(opening.into_log(Arc::clone(&self.clock), self.limits));
+        if self.read_only {
+            log.refuse_entries();
+        }
         let writer = start_writer(&log)?;
         let timer = Timer::default();
         let (deadlocks, registries) = (Deadlocks::default(), self.registries);

@@ -13,6 +13,7 @@ use super::history::{Happened, happened};
 use super::ids::{Claim, Claimed};
 use super::outcome::{Decision, Effort, Outcome};
 use super::receipt::Receipt;
+use super::schema::Schema;
 use crate::aggregate::{Aggregate, Events};
 use crate::error::{Error, StreamName};
 use crate::log::{EntryView, fingerprint, put_command, put_metadata};
@@ -257,7 +258,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
         if let Some(view) = log.read_row(position, &mut row)? {
             view.for_each(|at, entry| {
                 if at == position {
-                    outcome = Some(recorded(name, position, entry)?);
+                    outcome = Some(recorded(&self.handle.registry.schema, name, position, entry)?);
                 }
                 Ok::<_, Error>(())
             })?;
@@ -287,6 +288,7 @@ impl<A: Aggregate> Decided<A> {
 
 /// The outcome that an entry holds.
 fn recorded<A: Aggregate>(
+    schema: &Schema<A>,
     name: &StreamName,
     position: u64,
     entry: &EntryView<'_>,
@@ -297,7 +299,7 @@ fn recorded<A: Aggregate>(
     let stored = entry.events().map(|event| event.map_err(Error::from));
     let answered = answer.as_ref().and_then(|answer| answer.rejection).map(Ok);
     for event in stored.chain(answered) {
-        match happened::<A>(&event?).map_err(fenced)? {
+        match happened(schema, &event?).map_err(fenced)? {
             Happened::Event(event) => events.push(event),
             Happened::Rejection(rejection) => rejected = Some(rejection),
         }

@@ -12,11 +12,13 @@ use futures_core::Stream;
 use smol_str::SmolStr;
 
 use super::history::{Happened, happened};
+use super::schema::Schema;
 use super::{Engine, Shared};
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::{Error, StreamName};
 use crate::log::{Arrival, DurableEntry, Mark, Reader};
+use crate::metadata::Metadata;
 use crate::sync::{Patience, Place, run_blocking};
 
 /// Every durable entry of the log in order, from a position on; then the new ones as they become durable.
@@ -304,6 +306,18 @@ impl FeedEntry {
         self.0.committed_at()
     }
 
+    /// The id of the command that caused it, if it had one.
+    pub fn command_id(&self) -> Option<SmolStr> {
+        // It was read whole before it was handed out.
+        let asked = self.0.view().ok()?.sections.command().ok()??;
+        Some(SmolStr::new(asked.id))
+    }
+
+    /// What the call or the transaction said about itself, if it did.
+    pub fn metadata(&self) -> Option<Metadata> {
+        self.0.view().ok()?.sections.metadata().ok()?
+    }
+
     /// The streams that it belongs to, in the order in which they were decided.
     pub fn streams(&self) -> impl Iterator<Item = FeedSpan> + '_ {
         // It was read whole before it was handed out, and the audit knew every stream of it.
@@ -327,6 +341,7 @@ impl FeedEntry {
             Err(malformed) => (Default::default(), None, Some(Error::from(malformed))),
         };
         let mut spans = spans.into_iter();
+        let schema = Schema::<A>::default();
         // The stream whose turn it is, with its next version and the number of events that are left.
         let mut turn: Option<(SmolStr, u64, u32)> = None;
         from_fn(move || {
@@ -345,7 +360,7 @@ impl FeedEntry {
                     };
                     let (id, version) = (id.clone(), std::mem::replace(version, *version + 1));
                     *left -= 1;
-                    return Some(match happened(&event) {
+                    return Some(match happened(&schema, &event) {
                         Ok(what) => Ok(FeedEvent { id, version, what }),
                         Err(reason) => {
                             let stream = StreamName { aggregate: SmolStr::new_static(A::TYPE), id };

@@ -156,7 +156,7 @@ impl<A: Aggregate> Handle<A> {
     /// [`Error::UnknownStream`] or [`Error::InvalidId`]; [`Error::Fenced`]; or why the engine has stopped.
     pub fn read(&self, id: impl AsRef<str>) -> Result<View<A>, Error> {
         let log = &self.shared.log;
-        log.check_running()?;
+        log.check_readable()?;
         self.check_id(id.as_ref())?;
         let visit = self.registry.visit(id.as_ref(), false)?;
         let Some(stream) = visit.stream() else {
@@ -174,11 +174,14 @@ impl<A: Aggregate> Handle<A> {
     ///
     /// [`Error::UnknownStream`] or [`Error::InvalidId`]; or why the engine has stopped.
     pub fn history(&self, id: impl AsRef<str>) -> Result<History<A>, Error> {
-        self.shared.log.check_running()?;
+        self.shared.log.check_readable()?;
         self.check_id(id.as_ref())?;
         let visit = self.registry.visit(id.as_ref(), false)?;
         match visit.stream().and_then(|stream| stream.whereabouts()) {
-            Some(place) => Ok(History::new(Arc::clone(&self.shared), self.name(id.as_ref()), place)),
+            Some(place) => {
+                let (shared, registry) = (Arc::clone(&self.shared), Arc::clone(&self.registry));
+                Ok(History::new(shared, registry, self.name(id.as_ref()), place))
+            }
             None => Err(Error::UnknownStream { stream: self.name(id.as_ref()) }),
         }
     }

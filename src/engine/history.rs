@@ -2,17 +2,21 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
 use super::Shared;
+use super::registry::Registry;
+use super::replay::panic_message;
 use super::scan::spans_of;
+use super::schema::Schema;
 use super::stream::Whereabouts;
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, Moment};
 use crate::clock::Timestamp;
-use crate::error::{Cause, Error, Fence, StreamName};
-use crate::log::{EventKind, EventView, decode};
+use crate::error::{Error, Fence, StreamName};
+use crate::log::{EventKind, EventView};
 use crate::metadata::Metadata;
 
 /// One number of a stream's history.
@@ -33,6 +37,14 @@ pub struct Recorded<A: Aggregate> {
     pub what: Happened<A>,
 }
 
+impl<A: Aggregate> Recorded<A> {
+    /// When it happened.
+    pub fn moment(&self) -> Moment {
+        let Self { version, position, decided_at, committed_at, .. } = *self;
+        Moment { version, position, decided_at, committed_at }
+    }
+}
+
 /// What a number of a stream's history holds.
 pub enum Happened<A: Aggregate> {
     /// Something was decided.
@@ -47,6 +59,7 @@ pub enum Happened<A: Aggregate> {
 /// then ends.
 pub struct History<A: Aggregate> {
     shared: Arc<Shared>,
+    registry: Arc<Registry<A>>,
     name: StreamName,
     number: u32,
     /// The next position to look at, and the last one.
@@ -56,9 +69,15 @@ pub struct History<A: Aggregate> {
 }
 
 impl<A: Aggregate> History<A> {
-    pub(super) fn new(shared: Arc<Shared>, name: StreamName, place: Whereabouts) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        registry: Arc<Registry<A>>,
+        name: StreamName,
+        place: Whereabouts,
+    ) -> Self {
         let last = place.last.min(shared.log.durable());
-        Self { shared, name, number: place.number, next: place.first, last, ready: VecDeque::new() }
+        let Whereabouts { number, first: next, .. } = place;
+        Self { shared, registry, name, number, next, last, ready: VecDeque::new() }
     }
 
     /// Reads on until the next row that holds something of this stream.
@@ -70,15 +89,15 @@ impl<A: Aggregate> History<A> {
                 return Ok(());
             };
             let until = (view.end() - 1).min(self.last);
-            let (name, ready) = (&self.name, &mut self.ready);
+            let (schema, name, ready) = (&self.registry.schema, &self.name, &mut self.ready);
             spans_of(&view, self.number, self.next..=until, |found| {
                 let (position, decided_at) = (found.position, found.decided_at);
                 let command_id = found.sections.command()?.map(|asked| SmolStr::new(asked.id));
                 let metadata = found.sections.metadata()?.map(Arc::new);
                 let events = found.events.take(found.span.events as usize);
                 for (version, event) in (found.span.first_version..).zip(events) {
-                    let what =
-                        happened(&event?).map_err(|reason| Error::Fenced { stream: name.clone(), reason })?;
+                    let what = happened(schema, &event?)
+                        .map_err(|reason| Error::Fenced { stream: name.clone(), reason })?;
                     ready.push_back(Ok(Recorded {
                         version,
                         position,
@@ -97,16 +116,19 @@ impl<A: Aggregate> History<A> {
     }
 }
 
-pub(super) fn happened<A: Aggregate>(event: &EventView<'_>) -> Result<Happened<A>, Fence> {
-    let supported = u32::from(A::EVENT_VERSION);
-    if event.schema > supported {
-        return Err(Fence::NewerEvent { found: event.schema, supported });
-    }
-    match event.kind {
-        EventKind::Event => decode(event.payload).map(Happened::Event),
-        EventKind::Rejection => decode(event.payload).map(Happened::Rejection),
-    }
-    .map_err(|cause| Fence::Undecodable(Cause::from(cause)))
+pub(super) fn happened<A: Aggregate>(
+    schema: &Schema<A>,
+    event: &EventView<'_>,
+) -> Result<Happened<A>, Fence> {
+    // Decoding is foreign code.
+    catch_unwind(AssertUnwindSafe(|| match event.kind {
+        EventKind::Event => schema.event(event).map(Happened::Event),
+        EventKind::Rejection => schema.rejection(event).map(Happened::Rejection),
+    }))
+    .unwrap_or_else(|panic| {
+        let said = panic_message(&*panic);
+        Err(Fence::Undecodable(format!("decoding panicked: {said}").into()))
+    })
 }
 
 impl<A: Aggregate> Iterator for History<A> {

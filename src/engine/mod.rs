@@ -1,6 +1,8 @@
 //! The engine: one file, any number of threads, every decision on one path.
 
+mod at;
 mod attempt;
+mod backup;
 mod branch;
 mod builder;
 mod call;
@@ -25,6 +27,7 @@ mod recover;
 mod registry;
 mod replay;
 mod scan;
+mod schema;
 mod settle;
 mod staged;
 mod stamps;
@@ -32,12 +35,15 @@ mod stream;
 mod transact;
 mod transaction;
 mod unit;
+mod verify;
 
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use at::At;
+pub use backup::Backup;
 pub use builder::{Builder, Progress, Recovery};
 pub use call::Call;
 pub use feed::{AsyncFeed, Feed, FeedEntry, FeedEvent, FeedSpan};
@@ -49,6 +55,7 @@ pub use projection::Projection;
 pub use receipt::Receipt;
 pub use staged::{Committed, Lock, Staged};
 pub use transaction::Transaction;
+pub use verify::{Difference, Mismatch, Verification};
 
 use crate::aggregate::Aggregate;
 use crate::clock::Clock;

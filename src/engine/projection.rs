@@ -269,12 +269,14 @@ impl<V: Serialize + DeserializeOwned + Default> Projection<V> {
     fn save(&mut self) -> Result<(), Error> {
         if let Some(store) = &self.store {
             let mut view = Vec::new();
-            encode_to(&self.view, &mut view, MAX_ENTRY_BYTES).map_err(|failure| match failure {
-                EncodeFailure::TooLarge => {
-                    Error::TooLarge { bytes: MAX_ENTRY_BYTES + 1, limit: MAX_ENTRY_BYTES }
-                }
-                EncodeFailure::Serde(cause) => Error::Encode { cause: cause.into() },
-            })?;
+            encode_to(&self.view, |bytes| view.extend_from_slice(bytes), MAX_ENTRY_BYTES).map_err(
+                |failure| match failure {
+                    EncodeFailure::TooLarge => {
+                        Error::TooLarge { bytes: MAX_ENTRY_BYTES + 1, limit: MAX_ENTRY_BYTES }
+                    }
+                    EncodeFailure::Serde(cause) => Error::Encode { cause: cause.into() },
+                },
+            )?;
             let head = Head { name: self.name.clone(), version: self.version, mark: self.counted };
             store.save(&head, &view)?;
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Shared;
 use super::registry::Registry;
-use super::replay::{AnyFold, Fold, panic_message};
-use super::scan::spans_of;
+use super::replay::{Fold, panic_message};
+use super::scan::{self, Until};
 use super::stream::{Stream, Whereabouts};
 use crate::aggregate::Aggregate;
 use crate::error::{Cause, Fence};
@@ -50,15 +50,7 @@ fn rebuild<A: Aggregate>(
     };
     run_blocking(log.wait_durable(last, &mut Patience::of_thread(None))).map_err(|_| None)?;
     let mut fold = Fold::new(Arc::clone(registry), &stream.name.id, number);
-    let (mut row, mut position) = (Vec::new(), first);
-    while position <= last {
-        let Some(view) = log.read_row(position, &mut row).map_err(|_| None)? else { break };
-        spans_of(&view, number, position..=last, |mut found| {
-            Ok(fold.span(found.position, found.decided_at, found.span, &mut found.events)?)
-        })
-        .map_err(|_| None)?;
-        position = view.end();
-    }
+    scan::fold(log, &mut fold, number, first..=last, &Until::END).map_err(|_| None)?;
     match fold.fence() {
         Some(fence) => Err(Some(fence.clone())),
         None if fold.version() == version => Ok(fold.state),

@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 use super::options::Options;
 use super::policy::Policy;
 use super::replay::{AnyFold, Fold};
+use super::schema::Schema;
 use super::stream::{Inner, Stream};
 use crate::aggregate::{Aggregate, Interner};
 use crate::error::{Error, StreamName};
@@ -20,12 +21,14 @@ pub(crate) struct Registry<A: Aggregate> {
     pub(crate) options: Options,
     pub(crate) interner: Interner,
     pub(crate) policies: Vec<Policy<A>>,
+    pub(crate) schema: Schema<A>,
     streams: DashMap<SmolStr, Arc<Stream<A>>, RandomState>,
 }
 
 impl<A: Aggregate> Registry<A> {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options, interner: Interner::default(), policies: Vec::new(), streams: DashMap::default() }
+        let (interner, schema) = (Interner::default(), Schema::default());
+        Self { options, interner, policies: Vec::new(), schema, streams: DashMap::default() }
     }
 
     pub(crate) fn name(id: &str) -> StreamName {
@@ -77,6 +80,12 @@ impl<A: Aggregate> Registry<A> {
     pub(crate) fn ids(&self) -> Vec<SmolStr> {
         let existing = self.streams.iter().filter(|stream| stream.exists());
         existing.map(|stream| stream.key().clone()).collect()
+    }
+
+    /// All streams that have a version.
+    pub(crate) fn existing(&self) -> Vec<Arc<Stream<A>>> {
+        let existing = self.streams.iter().filter(|stream| stream.exists());
+        existing.map(|stream| Arc::clone(&stream)).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

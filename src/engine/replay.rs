@@ -5,11 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::registry::Registry;
+use super::schema::Schema;
 use super::stream::{Inner, StateArc, Stream};
 use crate::aggregate::{Aggregate, Interner};
 use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
-use crate::log::{EventKind, EventView, Events as LogEvents, Malformed, Span, decode};
+use crate::log::{EventKind, EventView, Events as LogEvents, Malformed, Span};
 
 /// A stream being read from the log.
 pub(crate) struct Fold<A: Aggregate> {
@@ -51,25 +52,24 @@ impl<A: Aggregate> Fold<A> {
         self.inner.version
     }
 
+    pub(crate) fn position(&self) -> u64 {
+        self.inner.position
+    }
+
     fn take(&mut self, event: &EventView<'_>) -> Result<(), Fence> {
-        if event.schema > u32::from(A::EVENT_VERSION) {
-            let supported = u32::from(A::EVENT_VERSION);
-            return Err(Fence::NewerEvent { found: event.schema, supported });
-        }
         if event.kind == EventKind::Rejection {
-            return Ok(());
+            return Schema::<A>::refuse_newer(event);
         }
+        let schema = &self.registry.schema;
         let pool = &mut self.pool;
         let state = &mut self.state;
         // All of this is foreign code, the decoding too.
         catch_unwind(AssertUnwindSafe(|| {
-            let decoded: A::Event = decode(event.payload)?;
-            let event = A::intern(decoded, pool);
+            let event = A::intern(schema.event(event)?, pool);
             A::apply(state, &event);
             Ok(())
         }))
-        .map_err(|panic| Fence::ApplyPanicked(panic_message(&*panic)))?
-        .map_err(|cause: String| Fence::Undecodable(cause.into()))
+        .unwrap_or_else(|panic| Err(Fence::ApplyPanicked(panic_message(&*panic))))
     }
 }
 

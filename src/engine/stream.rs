@@ -77,6 +77,11 @@ pub(crate) struct Snapshot<A: Aggregate> {
 }
 
 impl<A: Aggregate> Inner<A> {
+    fn whereabouts(&self) -> Option<Whereabouts> {
+        let Self { born, position, version, .. } = *self;
+        self.number.map(|number| Whereabouts { number, first: born, last: position, version })
+    }
+
     fn snapshot(&self) -> Snapshot<A> {
         Snapshot {
             state: StateArc::clone(&self.state),
@@ -130,15 +135,21 @@ impl<A: Aggregate> Stream<A> {
     /// The state now, for a reader or for a first look at the scope.
     pub(crate) fn look(&self, log: &Log) -> Result<Snapshot<A>, Error> {
         let inner = self.inner.lock();
-        self.check(&inner, log)?;
+        log.check_readable()?;
+        self.check_fence(&inner)?;
         Ok(inner.snapshot())
     }
 
     /// Where the stream is in the log; none without a version.
     pub(crate) fn whereabouts(&self) -> Option<Whereabouts> {
+        self.inner.lock().whereabouts()
+    }
+
+    /// State, place and fence at one moment, for an audit; none without a version.
+    pub(crate) fn examine(&self) -> Option<(StateArc<A::State>, Whereabouts, Option<Fence>)> {
         let inner = self.inner.lock();
-        let Inner { born, position, version, .. } = *inner;
-        inner.number.map(|number| Whereabouts { number, first: born, last: position, version })
+        let place = inner.whereabouts()?;
+        Some((StateArc::clone(&inner.state), place, inner.fence.clone()))
     }
 
     /// Who is in the way of a request that waits; nobody for one that was granted.
@@ -149,6 +160,10 @@ impl<A: Aggregate> Stream<A> {
     pub(super) fn check(&self, inner: &Inner<A>, log: &Log) -> Result<(), Error> {
         // After the mutex: a commit that met a stopped log may have changed the state.
         log.check_running()?;
+        self.check_fence(inner)
+    }
+
+    fn check_fence(&self, inner: &Inner<A>) -> Result<(), Error> {
         match &inner.fence {
             None => Ok(()),
             Some(reason) => Err(Error::Fenced { stream: self.name.clone(), reason: reason.clone() }),

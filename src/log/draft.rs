@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::bytes::Sink;
-use super::codec::{EncodeFailure, encode_to};
 use super::entry::EventKind;
+use crate::codec::{EncodeFailure, encode_to};
 use crate::error::Error;
 
 /// Encoded events. Short ones, which most decisions are, need no allocation.
@@ -38,7 +38,7 @@ impl Draft {
         let limit = self.limit;
         let too_large = || Error::TooLarge { bytes: limit.saturating_add(1), limit };
         let room = limit.checked_sub(start).ok_or_else(too_large)?;
-        encode_to(value, self, room).map_err(|failure| match failure {
+        encode_to(value, |bytes| self.put(bytes), room).map_err(|failure| match failure {
             EncodeFailure::TooLarge => too_large(),
             EncodeFailure::Serde(cause) => Error::Encode { cause: cause.into() },
         })?;

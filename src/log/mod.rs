@@ -2,7 +2,7 @@
 
 mod audit;
 mod bytes;
-mod codec;
+mod copy;
 mod directory;
 mod draft;
 mod durable;
@@ -12,6 +12,7 @@ mod failure;
 mod memory_store;
 #[cfg(all(test, shuttle))]
 mod model;
+mod overlay;
 mod queue;
 mod reader;
 mod recovery;
@@ -23,8 +24,9 @@ mod storage;
 mod store;
 mod view_store;
 
+pub(crate) use crate::codec::{EncodeFailure, decode, encode_to, fingerprint};
+pub(crate) use audit::{Auditor, Gap};
 pub(crate) use bytes::Malformed;
-pub(crate) use codec::{EncodeFailure, decode, encode_to, fingerprint};
 pub(crate) use draft::Draft;
 pub(crate) use entry::{
     Entry, EntryView, EventKind, EventView, Events, NewSpan, Span, StreamRef, entry_bytes, span_bytes,
@@ -36,6 +38,6 @@ pub(crate) use reader::{Arrival, DurableEntry, Reader};
 pub(crate) use recovery::Opening;
 pub(crate) use row::{At, RowView, VerifiedRow};
 pub(crate) use section::{Sections, put_answer, put_command, put_metadata};
-pub(crate) use storage::Source;
+pub(crate) use storage::{Source, sync_folder_of};
 pub(crate) use store::{RedbStore, Store};
 pub(crate) use view_store::{Head, Mark, ViewStore};

@@ -28,6 +28,8 @@ pub(crate) struct Log {
     durable: CachePadded<AtomicU64>,
     /// No more decisions, and no more reads: the log failed or was closed.
     pub(super) stopped: AtomicBool,
+    /// Stopped for decisions only, from the beginning.
+    pub(super) read_only: AtomicBool,
     pub(super) room: Room,
     pub(super) failure: OnceLock<Failure>,
     pub(super) store: Box<dyn Store>,
@@ -176,6 +178,7 @@ impl Log {
             }),
             durable: CachePadded::new(AtomicU64::new(next - 1)),
             stopped: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
             room: Room::default(),
             failure: OnceLock::new(),
             store,
@@ -204,13 +207,31 @@ impl Log {
         &self.limits
     }
 
-    /// Nothing may be decided on, or shown from, memory once the log has stopped.
+    /// Takes no entries from here on, and is read all the same.
+    pub(crate) fn refuse_entries(&self) {
+        self.read_only.store(true, Ordering::Release);
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// Nothing may be decided on memory once the log has stopped.
     pub(crate) fn check_running(&self) -> Result<(), Error> {
         if self.stopped.load(Ordering::Acquire) { Err(self.stop_reason()) } else { Ok(()) }
     }
 
+    /// Nothing may be shown from memory either, unless it was never changed.
+    pub(crate) fn check_readable(&self) -> Result<(), Error> {
+        match self.check_running() {
+            Err(Error::ReadOnly) => Ok(()),
+            running => running,
+        }
+    }
+
     pub(super) fn stop_reason(&self) -> Error {
-        self.failure.get().map_or(Error::Closed, Failure::latched)
+        match self.failure.get() {
+            Some(failure) => failure.latched(),
+            None if self.read_only.load(Ordering::Acquire) => Error::ReadOnly,
+            None => Error::Closed,
+        }
     }
 
     /// Gives the entry, of up to `bytes`, its position and copies it. The order of calls is the order of

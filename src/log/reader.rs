@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::limits::Limits;
-    use crate::log::{Draft, Entry, EventKind, Opening, RedbStore, Source, StreamRef};
+    use crate::log::{Draft, Entry, EventKind, NewSpan, Opening, RedbStore, Source, StreamRef};
     use crate::sync::{Timer, run_blocking};
 
     fn log() -> Log {
@@ -242,13 +242,8 @@ mod tests {
             1 => StreamRef::New { aggregate: "t", id: "a" },
             _ => StreamRef::Known(0),
         };
-        let entry = Entry {
-            decided_at: Timestamp(version),
-            stream,
-            first_version: version,
-            events: 1,
-            draft: &draft,
-        };
+        let spans = [NewSpan { stream, first_version: version, events: 1, draft: &draft }];
+        let entry = Entry { decided_at: Timestamp(version), sections: &[], spans: &spans };
         log.append(&entry, 100, false).unwrap();
     }
 

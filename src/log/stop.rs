@@ -66,6 +66,7 @@ impl Log {
                 return;
             }
             queue.state = State::Closing;
+            self.read_only.store(false, Ordering::Release);
             self.stopped.store(true, Ordering::Release);
             let mut wakes = queue.room_line.leave();
             // Whoever has read everything has come to the end.

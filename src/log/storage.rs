@@ -10,11 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{BackendError, StorageBackend};
 
+use super::overlay::Overlay;
 use crate::error::{Cause, Error};
 
 /// What an engine is opened on.
 pub(crate) enum Source {
     File(PathBuf),
+    /// A file that is not changed.
+    ReadOnly(PathBuf),
     Memory,
     Custom(Box<dyn StorageBackend>),
 }
@@ -44,14 +47,19 @@ pub(crate) struct NewFile(Option<PathBuf>);
 impl NewFile {
     pub(crate) fn settle(self) -> Result<(), Error> {
         let Some(path) = self.0 else { return Ok(()) };
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        File::open(parent)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| Error::Storage { cause: Cause::from(format!("{}: {error}", parent.display())) })
+        sync_folder_of(&path).map_err(|cause| Error::Storage { cause })
     }
+}
+
+/// Makes the directory entry of a file durable.
+pub(crate) fn sync_folder_of(path: &Path) -> Result<(), Cause> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| format!("{}: {error}", parent.display()).into())
 }
 
 impl Gate {
@@ -60,22 +68,14 @@ impl Gate {
             Source::Memory => (Box::new(InMemoryBackend::new()), NewFile(None)),
             Source::Custom(backend) => (backend, NewFile(None)),
             Source::File(path) => {
-                let file = open_file(&path).map_err(|error| {
-                    let cause = Cause::from(format!("{}: {error}", path.display()));
-                    match error.kind() {
-                        io::ErrorKind::NotFound
-                        | io::ErrorKind::PermissionDenied
-                        | io::ErrorKind::IsADirectory
-                        | io::ErrorKind::NotADirectory
-                        | io::ErrorKind::ReadOnlyFilesystem => Error::CannotOpen { cause },
-                        _ => Error::Storage { cause },
-                    }
-                })?;
-                let new = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
-                let backend = FileBackend::new(file).map_err(|error| Error::Storage {
-                    cause: Cause::from(format!("{}: {error}", path.display())),
-                })?;
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(false);
+                let (backend, new) = open_file(&path, &mut options)?;
                 (Box::new(backend), NewFile(new.then_some(path)))
+            }
+            Source::ReadOnly(path) => {
+                let (backend, _) = open_file(&path, &mut OpenOptions::new())?;
+                (Box::new(Overlay::new(Box::new(backend))), NewFile(None))
             }
         };
         let shut = Arc::new(AtomicBool::new(false));
@@ -90,13 +90,28 @@ impl Gate {
     }
 }
 
-fn open_file(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+/// Opens a file, and says whether it is empty.
+fn open_file(path: &Path, options: &mut OpenOptions) -> Result<(FileBackend, bool), Error> {
+    let cause = |error: &dyn std::fmt::Display| Cause::from(format!("{}: {error}", path.display()));
+    let opened = options.read(true).open(path).and_then(|file| {
+        // Reading a folder fails later, and with other words.
+        if file.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(file) }
+    });
+    let file = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::ReadOnlyFilesystem => Error::CannotOpen { cause: cause(&error) },
+        _ => Error::Storage { cause: cause(&error) },
+    })?;
     // After a failed fsync the kernel may keep pages that it wrongly calls clean: what is read from
     // here on must come from the disk. A hint, so a file system that does not know it is no error.
     #[cfg(target_os = "linux")]
     let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-    Ok(file)
+    let new = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+    let backend = FileBackend::new(file).map_err(|error| Error::Storage { cause: cause(&error) })?;
+    Ok((backend, new))
 }
 
 impl StorageBackend for Gate {

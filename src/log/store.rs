@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use parking_lot::RwLock;
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTableMetadata, StorageError, TableDefinition,
-    TableError, TableHandle,
+    TableError, TableHandle, WriteTransaction,
 };
 
 use super::storage::{Gate, Latch, Source};
@@ -41,13 +41,62 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("boxoffice.m
 const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("boxoffice.rows");
 const FORMAT_KEY: &str = "format";
 const FORMAT: u32 = 1;
+/// Cache of redb in bytes for a copy, which only appends.
+const COPY_CACHE: usize = 4 << 20;
 
 impl RedbStore {
     /// Opens or creates. Every page is read once, to verify redb's own checksums, which its read path does
     /// not look at.
     pub(crate) fn open(source: Source, cache_bytes: usize) -> Result<Self, Error> {
+        Self::open_with(source, cache_bytes, prepare)
+    }
+
+    /// Begins a copy on storage in which there is nothing. It is not a log until
+    /// [`finish_copy`](Self::finish_copy).
+    pub(super) fn begin_copy(target: Source) -> Result<Self, Error> {
+        let failed = |error: redb::Error| Error::BackupFailed { cause: error.to_string().into() };
+        let is_empty = |database: &Database| {
+            let read = database.begin_read().map_err(|error| failed(error.into()))?;
+            match read.list_tables().map_err(|error| failed(error.into()))?.next() {
+                None => Ok(()),
+                Some(table) => Err(Error::NotEmpty { cause: format!("a table {:?}", table.name()).into() }),
+            }
+        };
+        Self::open_with(target, COPY_CACHE, is_empty).map_err(|error| match error {
+            kept @ (Error::NotEmpty { .. } | Error::CannotOpen { .. } | Error::BackupFailed { .. }) => kept,
+            other => Error::BackupFailed { cause: other.to_string().into() },
+        })
+    }
+
+    fn open_with(
+        source: Source,
+        cache_bytes: usize,
+        prepare: impl FnOnce(&Database) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let (database, latch) = open_database(source, cache_bytes, prepare)?;
         Ok(Self { database: RwLock::new(Some(database)), latch })
+    }
+
+    /// Makes rows durable, all or none.
+    pub(super) fn append_all(&self, rows: &[(u64, Vec<u8>)]) -> Result<(), Cause> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(ROWS)?;
+            for (first, row) in rows {
+                table.insert(first, row.as_slice())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes a copy a log.
+    pub(super) fn finish_copy(&self) -> Result<(), Cause> {
+        self.write(mark)
+    }
+
+    fn write(&self, change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>) -> Result<(), Cause> {
+        let database = self.database.read();
+        let database = database.as_ref().ok_or_else(|| Cause::from("closed"))?;
+        guarded(|| write(database, change))?.map_err(|error| error.to_string().into())
     }
 }
 
@@ -106,14 +155,27 @@ fn prepare(database: &Database) -> Result<(), Error> {
         return Err(Error::NotALog { cause: cause.into() });
     }
     drop(read);
-    let write = || -> Result<(), redb::Error> {
-        let mut transaction = database.begin_write()?;
-        transaction.set_two_phase_commit(true);
-        transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
-        transaction.open_table(ROWS)?;
-        Ok(transaction.commit()?)
-    };
-    write().map_err(|error| Error::Storage { cause: error.to_string().into() })
+    write(database, mark).map_err(|error| Error::Storage { cause: error.to_string().into() })
+}
+
+/// Makes a database ours.
+fn mark(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_le_bytes().as_slice())?;
+    transaction.open_table(ROWS)?;
+    Ok(())
+}
+
+/// One commit.
+fn write(
+    database: &Database,
+    change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    // One phase is not enough: after a failed fsync that the kernel forgot, a one-phase
+    // commit left files that could not be opened again.
+    transaction.set_two_phase_commit(true);
+    change(&transaction)?;
+    Ok(transaction.commit()?)
 }
 
 fn opening(error: DatabaseError) -> Error {
@@ -158,17 +220,10 @@ pub(super) fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Cause> {
 
 impl Store for RedbStore {
     fn append(&self, first: u64, row: &[u8]) -> Result<(), Cause> {
-        let database = self.database.read();
-        let database = database.as_ref().ok_or_else(|| Cause::from("closed"))?;
-        let write = || -> Result<(), redb::Error> {
-            let mut transaction = database.begin_write()?;
-            // One phase is not enough: after a failed fsync that the kernel forgot, a one-phase
-            // commit left files that could not be opened again.
-            transaction.set_two_phase_commit(true);
+        self.write(|transaction| {
             transaction.open_table(ROWS)?.insert(first, row)?;
-            Ok(transaction.commit()?)
-        };
-        guarded(write)?.map_err(|error| error.to_string().into())
+            Ok(())
+        })
     }
 
     fn read(&self, from: u64, out: &mut Vec<u8>) -> Result<bool, Error> {

@@ -37,7 +37,16 @@ use crate::scope::Scope;
 /// Every step also holds the aggregate to what [`Aggregate`] asks of it: the scope is the same when it is
 /// asked twice, every event stays in scope, what is written reads back as it was, and nothing depends on
 /// what is not in scope. A test that fails panics, and says what is wrong.
+///
+/// # Panics
+///
+/// If the aggregate's [upcasts](Aggregate::upcasts) do not lead to its event version.
+#[track_caller]
 pub fn given<A: Aggregate>(services: A::Services) -> Given<A> {
+    let version = A::EVENT_VERSION;
+    if let Err(what) = A::upcasts().check(version).and_then(|()| A::rejection_upcasts().check(version)) {
+        panic!("the upcasts of {}: {what}", A::TYPE);
+    }
     Given { services: Arc::new(services), state: A::State::default(), version: 0, now: Timestamp(0) }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use boxoffice::aggregate::Upcasts;
 use boxoffice::clock::Timestamp;
 use boxoffice::{Aggregate, Context, Engine, Events, Handle, Options, Part, Scope};
 use serde::{Deserialize, Serialize};
@@ -160,6 +161,10 @@ impl<K: Kind> Aggregate for Board<K> {
 
     fn creates(command: &Ask) -> bool {
         command.creates
+    }
+
+    fn upcasts() -> Upcasts<Put> {
+        Upcasts::unchanged_since(1)
     }
 
     fn scope(state: &Cells, command: &Ask) -> Scope {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use serde::Serialize;
 use smol_str::SmolStr;
 
 use super::slot::Slot;
@@ -18,7 +19,7 @@ use crate::layout::{Layout, Row, SeatIndex};
 ///
 /// A seat whose hold has lapsed is chosen like any other once the venue has stored an event about a hold since,
 /// and before that only if nothing else is left: the choice is made before the time is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Best {
     /// How many, at least 1.
     pub seats: u32,

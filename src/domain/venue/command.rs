@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -26,7 +27,7 @@ pub const MAX_REASON_BYTES: usize = 1024;
 ///
 /// Which holds are live is judged by the time at which a command is decided: a hold is gone exactly from its
 /// deadline on, and nothing has to run for that.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum VenueCommand<C = u64> {
     /// Opens the venue. The only command that may be a venue's first.

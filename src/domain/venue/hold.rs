@@ -111,7 +111,7 @@ impl FromStr for HoldToken {
 }
 
 /// How long a hold lasts. A [`Duration`] is one too: until then, and to be extended up to [`MAX_HOLD`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct HoldTime {
     /// From the hold to its deadline: 1 microsecond to `lifetime`.
     pub ttl: Duration,

@@ -7,6 +7,7 @@ mod event;
 mod hold;
 #[cfg(test)]
 mod hold_tests;
+mod ledger;
 #[cfg(test)]
 mod model_tests;
 mod quota;
@@ -25,7 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
-use crate::aggregate::{Aggregate, Context, Events, Interner, LockedParts};
+use crate::aggregate::{Aggregate, Audit, Context, Events, Interner, LockedParts};
 use crate::error::Invalid;
 use crate::limits::Limits;
 use crate::scope::{Part, Scope};
@@ -34,6 +35,7 @@ pub use best::Best;
 pub use command::{MAX_REASON_BYTES, SeatLabels, VenueCommand};
 pub use event::{Cause, Refusal, RefusedSeat, Rejection, SeatList, VenueEvent};
 pub use hold::{Hold, HoldTime, HoldToken, MAX_HOLD};
+pub use ledger::{NotHeld, SeatLedger, Tenure, TwoHolders};
 pub use services::{Eligibility, Pricing, Request, VenueServices};
 pub use slot::SeatStatus;
 pub use state::VenueState;
@@ -212,5 +214,9 @@ impl<C: CustomerId> Aggregate for Venue<C> {
             }
             other => other,
         }
+    }
+
+    fn audit() -> Option<Box<dyn Audit<VenueEvent<C>>>> {
+        Some(Box::new(SeatLedger::of_the_present()))
     }
 }

@@ -17,7 +17,7 @@ const SWEPT_AT_ONCE: usize = 2;
 ///
 /// A hold that has lapsed counts for nothing, by its deadline and the time of whoever asks. That it is also
 /// forgotten, some time after, no decision can tell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Quota<C: Eq + Hash> {
     pub(super) limit: u32,
     /// How many seats are reserved. Only customers who have some.
@@ -26,7 +26,7 @@ pub(super) struct Quota<C: Eq + Hash> {
     held: Option<Held<C>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Held<C: Eq + Hash> {
     /// Only customers who have holds.
     by: HashTrieMapSync<C, Holds>,
@@ -37,7 +37,7 @@ struct Held<C: Eq + Hash> {
 type Holds = SmallVec<[Counted; 1]>;
 
 /// A hold, as far as it counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 struct Counted {
     token: HoldToken,
     deadline: Timestamp,

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 /// `sales` counts how often it was sold, and stops at its largest value. `turn` counts how often somebody got it,
 /// by a reservation or by a hold, and tells a hold from those before it. A hold that has lapsed stays in its
 /// seats until somebody else gets them: nothing has to happen for them to be free.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Slot<C> {
     Free { sales: u16, turn: u32 },
     Reserved { sales: u16, turn: u32, customer: C },

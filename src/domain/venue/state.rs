@@ -14,7 +14,7 @@ use crate::layout::{Layout, SeatIndex};
 ///
 /// What depends on holds depends on the time as well, and takes it: a hold that has lapsed at `now` is not there.
 /// `now` should not be before the version's last event.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VenueState<C: Eq + Hash = u64> {
     pub(super) layout: Option<Arc<Layout>>,
     pub(super) slots: CowArray<Slot<C>>,
