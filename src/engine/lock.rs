@@ -269,6 +269,14 @@ impl Locks {
                 let meets = |other: &Request| request.wants == Scope::Whole || other.place == Place::Whole;
                 let in_the_way = entered.filter(|(_, other)| meets(other) && !request.is_compatible(other));
                 before.extend(in_the_way.map(|(other, _)| other));
+                // Whom it will stand behind once it has entered: nobody else would notice then that this closes a
+                // circle.
+                for line in request.wants.named().iter().filter_map(|part| self.parts.get(part)) {
+                    let stays = |other: &Request| !request.jumped || other.stands_firm();
+                    let ahead = line.ids().map(|other| (other, &self.requests[other]));
+                    let ahead = ahead.filter(|(_, other)| stays(other) && !request.is_compatible(other));
+                    before.extend(ahead.map(|(other, _)| other));
+                }
             }
         }
         before.retain(|other| !self.requests[*other].is_of_same_owner(request));
