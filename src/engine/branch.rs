@@ -38,7 +38,7 @@ pub(super) struct Branch<A: Aggregate> {
 
 struct Step {
     held: Held,
-    scope: Scope,
+    wish: Wish,
 }
 
 /// What will be stored.
@@ -47,6 +47,27 @@ struct Staged<A: Aggregate> {
     /// What each of them touches.
     touched: Vec<Scope>,
     draft: Draft,
+}
+
+/// Events of which some may be encoded: none of them is staged unless all are, whatever fails or panics.
+struct Partly<'b, A: Aggregate> {
+    staged: &'b mut Staged<A>,
+    bytes: usize,
+    count: usize,
+}
+
+impl<A: Aggregate> Partly<'_, A> {
+    fn all(mut self, events: Events<A::Event>) {
+        self.staged.events.extend(events);
+        (self.bytes, self.count) = (self.staged.draft.bytes().len(), self.staged.touched.len());
+    }
+}
+
+impl<A: Aggregate> Drop for Partly<'_, A> {
+    fn drop(&mut self) {
+        self.staged.draft.truncate(self.bytes);
+        self.staged.touched.truncate(self.count);
+    }
 }
 
 /// What the commit leaves: may run anything when it is dropped, and is dropped with no mutex held.
@@ -75,6 +96,9 @@ pub(super) trait AnyBranch: Send {
     ) -> Taking<'a>;
     /// Forgets what was staged, and gives back what is held.
     fn restart(&mut self);
+    /// Drops the state with what was staged, which may run anything: the commit would have to copy what nobody
+    /// looks at any more.
+    fn forget_ahead(&mut self);
     fn lock(&mut self) -> Box<dyn AnyLocked + '_>;
     fn take_panic(&mut self) -> Option<Box<dyn Any + Send>>;
     /// Starts what has to follow a commit that panicked.
@@ -153,8 +177,8 @@ impl<A: Aggregate> Branch<A> {
     }
 
     /// Notes what the transaction depends on from here on.
-    pub(super) fn depend(&mut self, held: Held, scope: Scope) {
-        self.steps.push(Step { held, scope });
+    pub(super) fn depend(&mut self, held: Held, wish: Wish) {
+        self.steps.push(Step { held, wish });
     }
 
     /// Whether what was looked at so far still is as it was.
@@ -163,7 +187,7 @@ impl<A: Aggregate> Branch<A> {
             return Ok(());
         }
         let inner = self.stream.inner.lock();
-        if self.steps.iter().all(|step| step.held.is_unchanged(&inner, &step.scope)) {
+        if self.steps.iter().all(|step| step.held.is_unchanged(&inner, &step.wish.scope)) {
             return Ok(());
         }
         Err(Error::Conflict { stream: self.stream.name.clone(), attempts: 1 })
@@ -176,26 +200,24 @@ impl<A: Aggregate> Branch<A> {
         scope: &Scope,
         room: usize,
     ) -> Result<(), Error> {
-        let Staged { touched, draft, .. } = &mut self.staged;
-        let (bytes, count) = (draft.bytes().len(), touched.len());
-        let staged = events.iter().try_for_each(|event| {
-            touched.push(stay_in_scope::<A>(&self.stream.name, scope, event)?);
-            draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
-            let added = draft.bytes().len() - bytes;
-            if added > room { Err(Error::TooLarge { bytes: added, limit: room }) } else { Ok(()) }
-        });
-        if let Err(error) = staged {
-            draft.truncate(bytes);
-            touched.truncate(count);
-            return Err(error);
+        let name = &self.stream.name;
+        let (bytes, count) = (self.staged.draft.bytes().len(), self.staged.touched.len());
+        let part = Partly { staged: &mut self.staged, bytes, count };
+        for event in events.iter() {
+            part.staged.touched.push(stay_in_scope::<A>(name, scope, event)?);
+            part.staged.draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
+            let added = part.staged.draft.bytes().len() - bytes;
+            if added > room {
+                return Err(Error::TooLarge { bytes: added, limit: room });
+            }
         }
-        self.staged.events.extend(events);
+        part.all(events);
         Ok(())
     }
 
     fn give_back(&mut self) {
         if self.steps.iter().all(|step| step.held.is_empty()) {
-            return;
+            return self.steps.clear();
         }
         let mut wakes = Wakes::default();
         {
@@ -245,7 +267,7 @@ impl<A: Aggregate> AnyBranch for Branch<A> {
         Box::pin(async move {
             let stream = Arc::clone(&self.stream);
             let (running, _) = locking.begin(self, &stream, &wish, patience).await?;
-            self.depend(running.into_held(), wish.scope);
+            self.depend(running.into_held(), wish);
             Ok(())
         })
     }
@@ -258,9 +280,11 @@ impl<A: Aggregate> AnyBranch for Branch<A> {
         self.ahead = None;
     }
 
-    fn lock(&mut self) -> Box<dyn AnyLocked + '_> {
-        // Or the commit would have to copy what nobody looks at any more.
+    fn forget_ahead(&mut self) {
         self.ahead = None;
+    }
+
+    fn lock(&mut self) -> Box<dyn AnyLocked + '_> {
         let Self { stream, registry, steps, staged, aftermath, .. } = self;
         Box::new(Locked { inner: stream.inner.lock(), stream, registry, steps, staged, aftermath })
     }
@@ -306,9 +330,14 @@ impl<A: Aggregate> AnyLocked for Locked<'_, A> {
     }
 
     fn verify(&mut self, log: &Log, wakes: &mut Wakes) -> Result<Option<Refusal>, Error> {
+        // What was only peeked at is no concern of the commit.
+        if self.steps.is_empty() {
+            return Ok(None);
+        }
         self.stream.check(&self.inner, log)?;
-        for Step { held, scope } in &mut *self.steps {
-            let refusal = held.verify(&mut self.inner, &self.stream.name, scope, log, wakes)?;
+        for Step { held, wish } in &mut *self.steps {
+            let refusal =
+                held.verify(&mut self.inner, &self.stream.name, &wish.scope, wish.access, log, wakes)?;
             if refusal.is_some() {
                 return Ok(refusal);
             }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
+use super::lock::Access;
 use super::policy::Policy;
 use super::replay::panic_message;
 use super::stream::{Held, Inner, Running, StateArc, Stream};
@@ -114,7 +115,9 @@ impl<A: Aggregate> Running<'_, A> {
         wakes: &mut Wakes,
     ) -> Result<Commit, Error> {
         let Proposal { scope, ref change, policies, decided_at, sections, bytes, nudge } = *proposal;
-        if let Some(refusal) = self.held.verify(inner, &self.stream.name, scope, log, wakes)? {
+        if let Some(refusal) =
+            self.held.verify(inner, &self.stream.name, scope, Access::Exclusive, log, wakes)?
+        {
             return Ok(Commit::Refused(refusal));
         }
         if !change.events.is_empty()
@@ -143,6 +146,7 @@ impl Held {
         inner: &mut Inner<A>,
         name: &StreamName,
         scope: &Scope,
+        access: Access,
         log: &Log,
         wakes: &mut Wakes,
     ) -> Result<Option<Refusal>, Error> {
@@ -150,7 +154,7 @@ impl Held {
             let rule = format!("{name}: a commit without a snapshot");
             return Err(log.broken_under_mutex(rule, wakes));
         };
-        if self.ticket.is_none() && inner.locks.blocks(scope) {
+        if self.ticket.is_none() && inner.locks.blocks(scope, access) {
             return Ok(Some(Refusal::Locked));
         }
         if inner.stamps.changed_since(since, scope) {

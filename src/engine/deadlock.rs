@@ -18,7 +18,7 @@ use crate::sync::{Caller, Mutex};
 /// A transaction that holds locks or asks for them.
 pub(crate) struct Owner {
     pub(crate) number: u64,
-    /// Who began it.
+    /// Who first locked for it.
     pub(crate) caller: Caller,
 }
 
@@ -77,7 +77,8 @@ impl Deadlocks {
             };
             let number = next.number;
             done.push(next);
-            if number == owner.number {
+            // One that another transaction of the same caller has to end first waits for itself too.
+            if number == owner.number || done.last().is_some_and(|next| next.caller.is(&owner.caller)) {
                 return Err(path);
             }
             if seen.insert(number)

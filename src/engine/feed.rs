@@ -75,7 +75,7 @@ impl Engine {
     /// seen more than the log holds has read another log, or this one before an older backup was restored.
     /// [`Error::Storage`] or [`Error::Broken`] if the engine has stopped.
     pub fn feed(&self, from: u64) -> Result<Feed, Error> {
-        self.shared.log.check_running()?;
+        self.shared.log.check_readable()?;
         let last = self.shared.log.tail();
         if from == 0 || from > last + 1 {
             return Err(Error::UnknownPosition { position: from, last });

@@ -6,8 +6,8 @@
 //! waits until those who came before have left; whoever comes while it waits or holds stands behind it.
 //!
 //! A transaction may ask again while it holds. What it holds already it is not asked to wait for, and it goes before
-//! all who hold nothing: they would only wait for it, and it for them. Two that hold may still wait for each
-//! other: see `deadlock.rs`.
+//! all commands that wait: they hold nothing, and would only wait for it, and it for them. Two transactions may still
+//! wait for each other: see `deadlock.rs`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use slab::Slab;
 use super::deadlock::Owner;
 use super::line::Line;
 use crate::scope::{LockedParts, Part, Parts, Scope};
-use crate::sync::{Waiter, Wakes};
+use crate::sync::{Caller, Waiter, Wakes};
 
 /// Whether others may hold the same at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,9 +119,10 @@ impl Request {
         self.access == Access::Shared
     }
 
-    /// Who keeps a place before one that jumps.
+    /// Who keeps a place before one that jumps. A transaction that waits may hold something elsewhere: were it
+    /// overtaken, a circle could close that nobody looks for.
     pub(super) fn stands_firm(&self) -> bool {
-        self.is_granted() || self.jumped
+        self.is_granted() || self.owner.is_some()
     }
 
     /// Whether the two can hold at the same time.
@@ -159,7 +160,8 @@ impl Locks {
         if jumped && !self.may_enter(id) && self.requests[id].wants == Scope::Whole {
             self.send_back_who_only_waits();
         }
-        let granted = if (jumped || self.arrivals.is_empty()) && self.may_enter(id) {
+        let asks_for_nothing = matches!(&self.requests[id].wants, Scope::Parts(parts) if parts.is_empty());
+        let granted = if asks_for_nothing || ((jumped || self.arrivals.is_empty()) && self.may_enter(id)) {
             self.enter(id)
         } else {
             self.queue(id);
@@ -173,8 +175,11 @@ impl Locks {
         (Ticket(id), Some(waiter))
     }
 
-    /// Whether somebody holds, or is next to hold, a part of this scope.
-    pub(crate) fn blocks(&self, scope: &Scope) -> bool {
+    /// Whether somebody holds, or is next to hold, a part of this scope, so that it is not to be had.
+    pub(crate) fn blocks(&self, scope: &Scope, access: Access) -> bool {
+        if access == Access::Shared {
+            return self.blocks_sharing(scope);
+        }
         if !self.wholes.is_empty() {
             return true;
         }
@@ -185,6 +190,16 @@ impl Locks {
             Scope::Whole => true,
             Scope::Parts(parts) => parts.iter().any(|part| self.parts.contains_key(part)),
         }
+    }
+
+    /// What was only read is not in the way of who reads it too.
+    fn blocks_sharing(&self, scope: &Scope) -> bool {
+        let excludes = |line: &Line| line.ids().any(|id| !self.requests[id].is_shared());
+        self.wholes.exclusive > 0
+            || match scope {
+                Scope::Whole => self.inside.exclusive > 0,
+                Scope::Parts(parts) => parts.iter().filter_map(|part| self.parts.get(part)).any(excludes),
+            }
     }
 
     /// What somebody else than this transaction holds, or waits for.
@@ -245,9 +260,14 @@ impl Locks {
         found
     }
 
-    /// Whether transactions have requests here.
-    pub(crate) fn has_owners(&self) -> bool {
+    /// Whether a transaction of this caller has requests here.
+    pub(crate) fn has_owner_of(&self, caller: &Caller) -> bool {
         !self.owners.is_empty()
+            && self
+                .requests
+                .iter()
+                .filter_map(|(_, request)| request.owner.as_ref())
+                .any(|owner| owner.caller.is(caller))
     }
 
     /// What a request has to wait for.
@@ -257,6 +277,15 @@ impl Locks {
         match request.place {
             Place::Whole | Place::Inside { missing: 0 } => {}
             Place::Inside { .. } => {
+                // Those that will be let in before it where it only waits.
+                let overtakes = |other: &usize| {
+                    let other = &self.requests[*other];
+                    other.jumped
+                        && request.wants.named().iter().any(|part| other.wants.named().contains(part))
+                };
+                if !request.stands_firm() {
+                    before.extend(self.arrivals.iter().copied().filter(overtakes));
+                }
                 for line in request.wants.named().iter().filter_map(|part| self.parts.get(part)) {
                     if !line.is_head(id) {
                         before.extend(line.ids().take_while(|other| *other != id));
@@ -411,19 +440,15 @@ impl Locks {
     /// Takes those who hold nothing out of the lines again, for a transaction inside that wants the whole: they
     /// wait for it, and must not make it wait for them.
     fn send_back_who_only_waits(&mut self) {
-        let waiting = self
-            .requests
-            .iter()
-            .filter(|(_, other)| matches!(other.place, Place::Inside { missing: 1.. }) && !other.jumped);
+        let waiting = self.requests.iter().filter(|(_, other)| {
+            matches!(other.place, Place::Inside { missing: 1.. }) && !other.stands_firm()
+        });
         let mut waiting: Vec<usize> = waiting.map(|(id, _)| id).collect();
         // The latest first: nobody stands before who came before, so nobody is granted by this.
         waiting.sort_unstable_by_key(|id| std::cmp::Reverse(self.requests[*id].arrived));
         for id in waiting {
             let wants = self.requests[id].wants.clone();
             *self.inside.of(self.requests[id].access) -= 1;
-            if let Some(own) = self.requests[id].number().and_then(|number| self.owners.get_mut(&number)) {
-                *own.inside.of(self.requests[id].access) -= 1;
-            }
             let mut nobody = Wakes::default();
             for part in wants.named() {
                 self.leave(id, part, &mut nobody);

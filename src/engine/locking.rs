@@ -20,6 +20,17 @@ pub(super) struct Wish {
     pub(super) access: Access,
 }
 
+impl Wish {
+    /// What either wants, exclusively if one of them does.
+    pub(super) fn join(&mut self, other: Self) {
+        let mine = std::mem::replace(&mut self.scope, Scope::Whole);
+        self.scope = mine.and(other.scope);
+        if other.access == Access::Exclusive {
+            self.access = Access::Exclusive;
+        }
+    }
+}
+
 /// What a transaction knows of itself when it asks for locks.
 pub(super) struct Locking {
     pub(super) shared: Arc<Shared>,

@@ -31,7 +31,8 @@ pub enum Decision<A: Aggregate> {
 /// What it took to get a decision through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
-    /// How often a decision was thrown away because somebody else's commit came first.
+    /// How often a decision was thrown away because somebody else's commit came first; of a transaction, also because
+    /// it met a lock or gave way in a deadlock.
     pub conflicts: u32,
     /// How often the call queued for locks that others held.
     pub lock_waits: u32,

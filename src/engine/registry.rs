@@ -82,10 +82,9 @@ impl<A: Aggregate> Registry<A> {
         existing.map(|stream| stream.key().clone()).collect()
     }
 
-    /// All streams that have a version.
-    pub(crate) fn existing(&self) -> Vec<Arc<Stream<A>>> {
-        let existing = self.streams.iter().filter(|stream| stream.exists());
-        existing.map(|stream| Arc::clone(&stream)).collect()
+    /// All streams, also those that somebody is about to give their first version.
+    pub(crate) fn all(&self) -> Vec<Arc<Stream<A>>> {
+        self.streams.iter().map(|stream| Arc::clone(&stream)).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The end of a transaction: one entry over all its streams, or none.
 
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -62,6 +62,7 @@ impl Transaction {
     /// The decisive step over all streams at once. Ends the transaction, however it goes.
     fn commit_under_mutexes(&mut self, plan: &Plan<'_>) -> Result<Option<u64>, Error> {
         let shared = Arc::clone(&self.locking.shared);
+        self.branches.iter_mut().for_each(|branch| branch.forget_ahead());
         self.branches.sort_unstable_by_key(|branch| branch.address());
         let mut wakes = Wakes::default();
         let result = {
@@ -74,20 +75,29 @@ impl Transaction {
             result
         };
         wakes.fire();
+        let panic = self.branches.iter_mut().find_map(|branch| branch.take_panic());
         let (stream, refusal) = match result? {
-            Ok(position) => return Ok(position),
+            Ok(position) => {
+                let branches = std::mem::take(&mut self.branches);
+                // The decision stands, whatever a user's `Drop` does.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(branches)));
+                return Ok(position);
+            }
             Err(refused) => refused,
         };
         match refusal {
             Refusal::Conflict => Err(Error::Conflict { stream, attempts: self.locking.effort.conflicts + 1 }),
             Refusal::Locked => Err(Error::WouldBlock { stream }),
             Refusal::Violated(policy) => Err(Error::PolicyViolated { stream, policy }),
-            Refusal::PolicyPanicked => {
-                match self.branches.iter_mut().find_map(|branch| branch.take_panic()) {
-                    Some(panic) => resume_unwind(panic),
-                    None => Err(Error::Closed),
+            Refusal::PolicyPanicked => match panic {
+                Some(panic) => {
+                    let branches = std::mem::take(&mut self.branches);
+                    // A second panic while one passes through would end the process.
+                    let _ = catch_unwind(AssertUnwindSafe(|| drop(branches)));
+                    resume_unwind(panic)
                 }
-            }
+                None => Err(shared.log.broken(format!("{stream}: a policy panicked and left no panic"))),
+            },
             Refusal::Panicked(message) => {
                 for branch in &self.branches {
                     branch.recover(&shared, &message);

@@ -279,7 +279,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
         let Some(ticket) = self.held.ticket else { return false };
         let in_the_way = {
             let inner = self.stream.inner.lock();
-            if inner.locks.has_owners() { inner.locks.in_the_way(ticket) } else { Vec::new() }
+            if inner.locks.has_owner_of(caller) { inner.locks.in_the_way(ticket) } else { Vec::new() }
         };
         in_the_way.iter().any(|owner| owner.caller.is(caller))
     }

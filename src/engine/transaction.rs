@@ -12,6 +12,7 @@ use super::options::{Concurrency, Options};
 use super::outcome::{Effort, View};
 use super::receipt::Receipt;
 use super::staged::{Committed, Lock, Staged};
+use super::transact::IfLost;
 use crate::aggregate::{Aggregate, Events};
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -29,7 +30,8 @@ use crate::sync::{Patience, run_blocking};
 /// Under [`Concurrency::Pessimistic`] each step locks what it depends on, in the order of the steps, until the end.
 /// Two transactions that lock in different orders may end up waiting for each other; one of them gets
 /// [`Error::Deadlock`] at once. Under [`Concurrency::Optimistic`] nothing is locked, and the commit checks
-/// that all of it is as it was seen.
+/// that all of it is as it was seen; until then what it sees of one stream is of one moment, what it sees of several
+/// may not be.
 ///
 /// A transaction belongs to the thread or task whose call first locks for it: a call from there that would wait
 /// for it is [`Error::HeldByCaller`].
@@ -76,6 +78,8 @@ pub struct Transaction {
     pub(super) now: Timestamp,
     /// Why it can no longer be committed: what it saw has changed, or it was to give way.
     pub(super) lost: Option<Error>,
+    /// For one that is run again when it is lost.
+    pub(super) if_lost: Option<IfLost>,
     /// Last: it knows the owner of the locks.
     pub(super) locking: Locking,
 }
@@ -89,7 +93,8 @@ impl Transaction {
     /// The next run of one that has been through this.
     pub(super) fn resumed(shared: Arc<Shared>, options: Options, effort: Effort) -> Self {
         let locking = Locking::new(shared, options, effort);
-        Self { branches: Vec::new(), metadata: None, now: Timestamp::default(), lost: None, locking }
+        let now = Timestamp::default();
+        Self { branches: Vec::new(), metadata: None, now, lost: None, if_lost: None, locking }
     }
 
     /// Says something about the entry that this transaction will be, on top of what was said.
@@ -124,7 +129,8 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// As [`Handle::read`](crate::Handle::read); [`Error::OtherEngine`].
+    /// As [`Handle::read`](crate::Handle::read); [`Error::Conflict`] if something that this transaction depends on in
+    /// that stream has changed; [`Error::OtherEngine`].
     pub fn peek<A: Aggregate>(&mut self, handle: &Handle<A>, id: impl AsRef<str>) -> Result<View<A>, Error> {
         self.look_at(handle, id.as_ref())
     }
@@ -133,7 +139,8 @@ impl Transaction {
     /// them (`FOR SHARE`), or the commit notices that somebody did. Of other parts the state is a
     /// [`peek`](Self::peek).
     ///
-    /// Blocks while others have locked these parts exclusively.
+    /// Blocks while others have locked these parts exclusively. That a stream does not exist can be depended on too: after
+    /// [`Error::UnknownStream`] nobody else creates it, or the commit notices.
     ///
     /// # Errors
     ///

@@ -55,12 +55,17 @@ impl Transaction {
         locks: impl IntoIterator<Item = Lock>,
         patience: &mut Patience<'_>,
     ) -> Result<(), Error> {
-        let mut wanted = Vec::new();
+        let mut wanted: Vec<(Box<dyn AnyBranch>, Wish)> = Vec::new();
         for Lock { branch, shared, aggregate, wish } in locks {
             if !Arc::ptr_eq(&shared, &self.locking.shared) {
                 return Err(Error::OtherEngine { aggregate });
             }
-            wanted.push((branch?, wish));
+            let branch = branch?;
+            // One request for each stream: two would be taken in the order of the call.
+            match wanted.iter_mut().find(|(known, _)| known.address() == branch.address()) {
+                Some((_, known)) => known.join(wish),
+                None => wanted.push((branch, wish)),
+            }
         }
         wanted.sort_by(|(one, _), (other, _)| one.name().cmp(other.name()));
         for (branch, wish) in wanted {
@@ -85,13 +90,20 @@ impl Transaction {
         patience: &mut Patience<'_>,
     ) -> Result<View<A>, Error> {
         self.check(handle)?;
-        let index = self.branch(handle, id, false)?;
+        // Also of a stream that is not there: that it is not is something to depend on.
+        let index = self.branch(handle, id, true)?;
         let branch = typed::<A>(&mut self.branches, index)?;
+        // Whatever creates it touches something, but who knows what.
+        let scope = if branch.exists() { wish.scope } else { Scope::Whole };
+        let wish = Wish { scope, ..wish };
         let stream = Arc::clone(&branch.stream);
         let begun = self.locking.begin(branch, &stream, &wish, patience).await;
         let (running, snapshot) = Self::note(&mut self.lost, begun)?;
-        branch.depend(running.into_held(), wish.scope);
-        Ok(view(&handle.shared, snapshot))
+        branch.depend(running.into_held(), wish);
+        if snapshot.version == 0 && !branch.has_events() {
+            return Err(Error::UnknownStream { stream: handle.name(id) });
+        }
+        Ok(view(&handle.shared, snapshot, branch.has_events()))
     }
 
     pub(super) async fn put<A: Aggregate>(
@@ -102,6 +114,7 @@ impl Transaction {
         patience: &mut Patience<'_>,
     ) -> Result<(), Error> {
         self.check(handle)?;
+        self.say_as(handle);
         let room = self.room();
         let index = self.branch(handle, id, true)?;
         let branch = typed::<A>(&mut self.branches, index)?;
@@ -114,7 +127,7 @@ impl Transaction {
         let events = interned(handle, branch, &snapshot, events);
         drop(snapshot);
         branch.stage(events, &wish.scope, room)?;
-        branch.depend(running.into_held(), wish.scope);
+        branch.depend(running.into_held(), wish);
         Ok(())
     }
 
@@ -127,8 +140,13 @@ impl Transaction {
     ) -> Result<Staged<'_, A>, Error> {
         self.check(handle)?;
         A::check(command, handle.shared.log.limits()).map_err(|why| Error::InvalidCommand { why })?;
+        self.say_as(handle);
         let room = self.room();
-        let index = self.branch(handle, id, A::creates(command))?;
+        let index = self.branch(handle, id, true)?;
+        if !A::creates(command) && !typed::<A>(&mut self.branches, index)?.exists() {
+            let absence = Wish { scope: Scope::Whole, access: Access::Shared };
+            drop(self.look(handle, id, absence, patience).await?);
+        }
         let branch = typed::<A>(&mut self.branches, index)?;
         let stream = Arc::clone(&branch.stream);
         let begun = begin::<A>(&mut self.locking, branch, &stream, command, patience).await;
@@ -141,14 +159,21 @@ impl Transaction {
         drop(snapshot);
         match decided {
             Err(rejection) => {
-                branch.depend(running.into_held(), scope);
+                branch.depend(running.into_held(), Wish { scope, access: Access::Exclusive });
                 Ok(Staged::Rejected(rejection))
             }
             Ok(events) => {
                 branch.stage(events, &scope, room)?;
-                branch.depend(running.into_held(), scope);
+                branch.depend(running.into_held(), Wish { scope, access: Access::Exclusive });
                 Ok(Staged::Accepted(branch.events().get(staged..).unwrap_or_default()))
             }
+        }
+    }
+
+    /// What a handle says about its commands holds for those of a transaction too.
+    fn say_as<A: Aggregate>(&mut self, handle: &Handle<A>) {
+        if let Some(metadata) = &handle.metadata {
+            self.metadata(metadata);
         }
     }
 
@@ -163,8 +188,10 @@ impl Transaction {
         let index = self.branch(handle, id, false)?;
         let branch = typed::<A>(&mut self.branches, index)?;
         let seen = branch.stream.look(&handle.shared.log)?;
+        // What is staged may only be applied to what it was decided on.
+        Self::note(&mut self.lost, branch.check_unchanged())?;
         let seen = branch.see(seen)?;
-        Ok(view(&handle.shared, seen))
+        Ok(view(&handle.shared, seen, branch.has_events()))
     }
 
     /// Locks the whole of every stream that the branches are of.
@@ -184,8 +211,8 @@ fn typed<A: Aggregate>(branches: &mut [Box<dyn AnyBranch>], index: usize) -> Res
     branch.ok_or(Error::NotRegistered { aggregate: A::TYPE })
 }
 
-fn view<A: Aggregate>(shared: &Shared, seen: Snapshot<A>) -> View<A> {
-    let durable = shared.log.durable() >= seen.position;
+fn view<A: Aggregate>(shared: &Shared, seen: Snapshot<A>, staged: bool) -> View<A> {
+    let durable = !staged && shared.log.durable() >= seen.position;
     View { state: seen.state, version: seen.version, position: seen.position, durable }
 }
 

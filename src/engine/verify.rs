@@ -108,7 +108,7 @@ impl<A: Aggregate> Handle<A> {
         let mut found = Verification::default();
         let mut checks = HashMap::new();
         let mut end = known;
-        for stream in self.registry.existing() {
+        for stream in self.registry.all() {
             let Some((state, place, fence)) = stream.examine() else { continue };
             end = end.max(place.last);
             let check = match fence {

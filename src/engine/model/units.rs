@@ -170,18 +170,18 @@ fn move_one(
 
 async fn move_one_async(
     shop: &Shop,
-    unit: &mut Transaction,
+    mut unit: Transaction,
     from: (usize, usize),
     to: (usize, usize),
-) -> Result<bool, Error> {
+) -> Result<(Transaction, bool), Error> {
     if pick(3) == 0 {
         unit.read_for_update_async(&shop.tills, TILLS[from.0], part(from.1)).await?;
     }
     if !unit.execute_async(&shop.tills, TILLS[from.0], &add(from.1, -1)).await?.is_accepted() {
-        return Ok(false);
+        return Ok((unit, false));
     }
     unit.stage_async(&shop.tills, TILLS[to.0], add(to.1, 1)).await?;
-    Ok(true)
+    Ok((unit, true))
 }
 
 fn any_cell() -> (usize, usize) {
@@ -222,11 +222,9 @@ fn units_are_whole_and_get_through() {
                     let (from, to) = (any_cell(), any_cell());
                     let moved = match chance() {
                         true => shop.engine.transact(options, |unit| move_one(&shop, unit, from, to)),
-                        false => {
-                            run_task(shop.engine.transact_async(options, async |unit: &mut Transaction| {
-                                move_one_async(&shop, unit, from, to).await
-                            }))
-                        }
+                        false => run_task(
+                            shop.engine.transact_async(options, |unit| move_one_async(&shop, unit, from, to)),
+                        ),
                     };
                     let (_, committed) = moved.unwrap();
                     let position = committed.position().unwrap_or(0);
@@ -261,8 +259,7 @@ fn units_that_are_given_up_leave_nothing() {
                             shop.tills.with(options).execute(TILLS[from.0], &order).map(drop)
                         }
                         _ => {
-                            let body =
-                                async |unit: &mut Transaction| move_one_async(&shop, unit, from, to).await;
+                            let body = |unit| move_one_async(&shop, unit, from, to);
                             match run_or_drop(shop.engine.transact_async(options, body), pick(5)) {
                                 Some(done) => done.map(drop),
                                 None => Ok(()),
