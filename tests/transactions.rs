@@ -483,7 +483,7 @@ fn bad_input_stages_nothing() {
     let mut unit = engine.begin(Options::default());
     let foreign = unit.peek(&boards(&other, Options::default()), "a").map(drop);
     assert!(matches!(foreign, Err(Error::OtherEngine { aggregate: "board" })));
-    assert!(matches!(unit.lock([boards(&other, Options::default()).lock("a")]), Err(_)));
+    assert!(unit.lock([boards(&other, Options::default()).lock("a")]).is_err());
     assert!(matches!(unit.stage(&handle, "", put(1, 1)), Err(Error::InvalidId { .. })));
     let stray = Ask::on([1], |_| Ok(vec![put(1, 1), put(2, 1)]));
     assert!(matches!(unit.execute(&handle, "a", &stray).map(drop), Err(Error::OutOfScope { .. })));
