@@ -40,6 +40,8 @@ struct Seen {
 
 fn meet(one: &Scope, other: &Scope) -> bool {
     match (one, other) {
+        // Who asks for nothing waits for nobody.
+        (nothing, _) | (_, nothing) if nothing.is_empty() => false,
         (Scope::Whole, _) | (_, Scope::Whole) => true,
         (Scope::Parts(one), Scope::Parts(other)) => one.iter().any(|part| other.contains(part)),
     }
