@@ -43,9 +43,9 @@ struct Step {
 
 /// What will be stored.
 struct Staged<A: Aggregate> {
-    events: Vec<A::Event>,
+    events: SmallVec<[A::Event; 1]>,
     /// What each of them touches.
-    touched: Vec<Scope>,
+    touched: SmallVec<[Scope; 1]>,
     draft: Draft,
 }
 
@@ -136,7 +136,7 @@ impl<A: Aggregate> Branch<A> {
             stream,
             registry,
             steps: SmallVec::new(),
-            staged: Staged { events: Vec::new(), touched: Vec::new(), draft },
+            staged: Staged { events: SmallVec::new(), touched: SmallVec::new(), draft },
             ahead: None,
             aftermath: Aftermath { replaced: SmallVec::new(), original: None, panic: None, fenced: false },
             _visit: visit,

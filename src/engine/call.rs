@@ -48,7 +48,13 @@ const MAX_ID_BYTES: usize = 255;
 #[must_use = "nothing is sent until the call is executed or submitted"]
 pub struct Call<'h, A: Aggregate> {
     handle: &'h Handle<A>,
-    metadata: Option<Cow<'h, Metadata>>,
+    // Boxed: a call that says nothing, which most do, is a pointer or two.
+    own: Option<Box<Own<A>>>,
+}
+
+/// What a call says beside its command and beside what its handle says.
+struct Own<A: Aggregate> {
+    metadata: Option<Metadata>,
     id: Option<Identity<A>>,
 }
 
@@ -61,7 +67,11 @@ struct Identity<A: Aggregate> {
 
 impl<'h, A: Aggregate> Call<'h, A> {
     pub(super) fn new(handle: &'h Handle<A>) -> Self {
-        Self { handle, metadata: handle.metadata.as_deref().map(Cow::Borrowed), id: None }
+        Self { handle, own: None }
+    }
+
+    fn own(&mut self) -> &mut Own<A> {
+        self.own.get_or_insert_with(|| Box::new(Own { metadata: None, id: None }))
     }
 
     /// Gives the command an id of 1 to 255 bytes, unique in the file. The same command with the same id again, also
@@ -76,7 +86,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
     ///
     /// The command is compared by its serialized form, as a 64-bit fingerprint: change the command's type, and an
     /// id from before the change is another command's.
-    pub fn id(self, id: impl AsRef<str>) -> Self
+    pub fn id(mut self, id: impl AsRef<str>) -> Self
     where
         A::Command: Serialize,
     {
@@ -86,16 +96,15 @@ impl<'h, A: Aggregate> Call<'h, A> {
         let bytes = id.as_ref().len();
         // One of the wrong length is refused when the call is sent; it is not kept for that.
         let kept = if bytes <= MAX_ID_BYTES { id.as_ref() } else { "" };
-        Self { id: Some(Identity { id: SmolStr::new(kept), bytes, fingerprint }), ..self }
+        self.own().id = Some(Identity { id: SmolStr::new(kept), bytes, fingerprint });
+        self
     }
 
     /// Says something about this call, on top of what its handle says.
-    pub fn metadata(self, metadata: &Metadata) -> Self {
-        let all = match &self.metadata {
-            Some(mine) => mine.overlaid(metadata),
-            None => metadata.clone(),
-        };
-        Self { metadata: Some(Cow::Owned(all)), ..self }
+    pub fn metadata(mut self, metadata: &Metadata) -> Self {
+        let own = self.own();
+        own.metadata = Some(own.metadata.take().unwrap_or_default().overlaid(metadata));
+        self
     }
 
     /// [`Handle::execute`](crate::Handle::execute).
@@ -177,7 +186,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
         nudge: bool,
     ) -> Result<Decided<A>, Error> {
         let handle = self.handle;
-        if self.id.is_some() || self.metadata.is_some() {
+        if self.own.is_some() || handle.metadata.is_some() {
             // Boxed: a call that says nothing keeps nothing of this in its future.
             return Box::pin(self.run_with_sections(id, command, patience, nudge)).await;
         }
@@ -195,7 +204,12 @@ impl<'h, A: Aggregate> Call<'h, A> {
         handle.shared.log.check_running()?;
         handle.check_id(id)?;
         let mut sections = Vec::new();
-        if let Some(metadata) = &self.metadata {
+        let (of_handle, own) = (handle.metadata.as_deref(), self.own.as_deref());
+        let metadata = match (of_handle, own.and_then(|own| own.metadata.as_ref())) {
+            (Some(theirs), Some(mine)) => Some(Cow::Owned(theirs.overlaid(mine))),
+            (theirs, mine) => theirs.or(mine).map(Cow::Borrowed),
+        };
+        if let Some(metadata) = &metadata {
             let (bytes, limit) = (metadata.bytes(), handle.shared.log.limits().metadata_bytes);
             if bytes > limit {
                 return Err(Error::MetadataTooLarge { bytes, limit });
@@ -203,7 +217,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
             put_metadata(&mut sections, metadata);
         }
         let mut claimed = None;
-        if let Some(identity) = &self.id {
+        if let Some(identity) = own.and_then(|own| own.id.as_ref()) {
             let name = handle.name(id);
             let told = identity.fingerprint(&name, command)?;
             claimed = match self.claim(identity, told, &name, patience).await? {
