@@ -63,11 +63,16 @@ impl Transaction {
     fn commit_under_mutexes(&mut self, plan: &Plan<'_>) -> Result<Option<u64>, Error> {
         let shared = Arc::clone(&self.locking.shared);
         self.branches.iter_mut().for_each(|branch| branch.forget_ahead());
-        self.branches.sort_unstable_by_key(|branch| branch.address());
         let mut wakes = Wakes::default();
         let result = {
+            let mut branches: SmallVec<[_; 4]> = self.branches.iter_mut().enumerate().collect();
+            branches.sort_unstable_by_key(|(_, branch)| branch.address());
+            let mut locked: SmallVec<[_; 4]> =
+                branches.into_iter().map(|(step, branch)| (step, branch.lock())).collect();
+            // Stored in the order of the steps: what an entry is does not hang on where memory was free.
+            locked.sort_unstable_by_key(|(step, _)| *step);
             let mut locked: SmallVec<[Box<dyn AnyLocked + '_>; 4]> =
-                self.branches.iter_mut().map(|branch| branch.lock()).collect();
+                locked.into_iter().map(|(_, branch)| branch).collect();
             let result = plan.commit(&mut locked, &shared, &mut wakes);
             for branch in &mut locked {
                 branch.end(&mut wakes);
