@@ -5,9 +5,11 @@
 //! a conversion written by hand says; a log of the first version, stored beside this file, is opened by the last;
 //! every way to name the wrong steps is registered. Proptest prints the input of a failure.
 
+mod support;
+
 use std::fmt::Debug;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use boxoffice::aggregate::Upcasts;
@@ -17,9 +19,9 @@ use boxoffice::history::Happened;
 use boxoffice::testing::{FaultyStorage, given};
 use boxoffice::{Aggregate, Context, Engine, Error, Events, Handle};
 use proptest::prelude::*;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use support::rows::{build, golden, rows, write_golden};
 
 /// One version of the program.
 trait Version: Sized + Send + Sync + 'static {
@@ -407,35 +409,6 @@ fn a_step_that_panics_is_an_error() {
     engine.close().unwrap();
 }
 
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("boxoffice.meta");
-const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("boxoffice.rows");
-
-/// The batches of a log by their first position.
-type Rows = Vec<(u64, Vec<u8>)>;
-
-fn rows(path: &Path) -> Rows {
-    let database = Database::open(path).unwrap();
-    let table = database.begin_read().unwrap().open_table(ROWS).unwrap();
-    let row = |row: Result<(redb::AccessGuard<u64>, redb::AccessGuard<&[u8]>), _>| {
-        row.map(|(first, bytes)| (first.value(), bytes.value().to_vec()))
-    };
-    table.iter().unwrap().map(row).collect::<Result<_, _>>().unwrap()
-}
-
-/// Builds the file that an engine would have left with these rows.
-fn build(path: &Path, rows: &Rows) {
-    let database = Database::create(path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    {
-        transaction.open_table(META).unwrap().insert("format", 1u32.to_le_bytes().as_slice()).unwrap();
-        let mut table = transaction.open_table(ROWS).unwrap();
-        for (first, bytes) in rows {
-            table.insert(first, bytes.as_slice()).unwrap();
-        }
-    }
-    transaction.commit().unwrap();
-}
-
 fn on_file<V: Version>(path: &Path) -> (Engine, Handle<Program<V>>) {
     let engine = Engine::builder().aggregate::<Program<V>>().clock(Fixed).open(path).unwrap();
     let handle = engine.handle(()).unwrap();
@@ -502,25 +475,9 @@ fn an_old_rejection_does_not_fence_its_stream() {
     engine.close().unwrap();
 }
 
-fn golden_path() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/upcasting_v1.rows")
-}
+const GOLDEN: &str = "upcasting_v1.rows";
 
-/// Reads the stored rows: first position (u64), length (u32), bytes; little endian.
-fn golden() -> Rows {
-    let bytes = std::fs::read(golden_path()).unwrap();
-    let (mut rest, mut rows) = (&bytes[..], Vec::new());
-    while let Some((first, after)) = rest.split_first_chunk() {
-        let (len, after) = after.split_first_chunk().unwrap();
-        let (row, after) = after.split_at(u32::from_le_bytes(*len) as usize);
-        rows.push((u64::from_le_bytes(*first), row.to_vec()));
-        rest = after;
-    }
-    rows
-}
-
-/// What the first version of the program once did. Rows and not a file: an empty redb file has more than a
-/// megabyte.
+/// What the first version of the program once did.
 fn golden_commands() -> [Do<V1>; 4] {
     let seats = |seats: &[u8]| seats.iter().map(|seat| EventV1::Sold { seat: *seat }).collect();
     [
@@ -542,20 +499,14 @@ fn write_the_golden_file() {
     }
     let _ = handle.execute("east", &golden_commands()[0]).unwrap();
     engine.close().unwrap();
-    let mut bytes = Vec::new();
-    for (first, row) in rows(&path) {
-        bytes.extend(first.to_le_bytes());
-        bytes.extend((row.len() as u32).to_le_bytes());
-        bytes.extend(row);
-    }
-    std::fs::write(golden_path(), bytes).unwrap();
+    write_golden(GOLDEN, &rows(&path));
 }
 
 #[test]
 fn a_stored_log_of_version_1_is_read_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("kiosk.boxoffice");
-    build(&path, &golden());
+    build(&path, &golden(GOLDEN));
     let mut expected = flat(&golden_commands(), today_of_v1, |why| today_of_no(why));
     assert_eq!(expected.len(), 7);
     for round in 0..3 {
@@ -570,7 +521,7 @@ fn a_stored_log_of_version_1_is_read_and_goes_on() {
         let _ = handle.execute("west", &Do::Store(more.to_vec())).unwrap();
         expected.extend(more.map(Ok));
         engine.close().unwrap();
-        assert_eq!(rows(&path)[..golden().len()], golden(), "what is old was changed");
+        assert_eq!(rows(&path)[..golden(GOLDEN).len()], golden(GOLDEN), "what is old was changed");
     }
     // The first version itself sees that somebody newer was here.
     let (engine, handle) = on_file::<V1>(&path);

@@ -7,6 +7,7 @@
 
 pub(crate) mod board;
 pub(crate) mod gate;
+pub(crate) mod rows;
 
 use std::cell::RefCell;
 use std::future::Future;
