@@ -93,7 +93,7 @@ fn buy(buyer: &str, quantity: u64) -> FlashSaleCommand {
 /// Everything that metadata can say.
 fn everything() -> Metadata {
     let named = Metadata::default().with_correlation("req-71").with_causation("cmd-9").with_user("zoë");
-    named.with("channel", "phone").with("empty", "").with("agent", &long(130))
+    named.with("channel", "phone").with("empty", "").with("agent", long(130))
 }
 
 struct Desk {

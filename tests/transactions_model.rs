@@ -42,7 +42,6 @@ struct Mix {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Begin(How),
     Read {
         stream: usize,
         mask: Mask,
@@ -230,25 +229,25 @@ fn serially(start: [[i64; CELLS]; 2], committed: &[Vec<Did>]) -> [[i64; CELLS]; 
     now
 }
 
-fn any_step() -> impl Strategy<Value = (usize, Step)> {
+/// A step of the transaction in a slot, which is begun like this if there is none.
+fn any_step() -> impl Strategy<Value = (usize, How, Step)> {
     let how = || any::<(bool, bool)>().prop_map(|(optimistic, patient)| How { optimistic, patient });
     let mask = || prop_oneof![6 => 1..8u8, 1 => Just(8)];
     let mix = || {
-        (0..2usize, 0..CELLS, 0..CELLS, 1..1000i64, prop::bool::weighted(0.15))
+        (0..2usize, 0..CELLS, 0..CELLS, 1..1000i64, prop::bool::weighted(0.1))
             .prop_map(|(stream, from, to, salt, refuses)| Mix { stream, from, to, salt, refuses })
     };
     let step = prop_oneof![
-        3 => how().prop_map(Step::Begin),
         4 => (0..2usize, mask(), prop::bool::weighted(0.3))
             .prop_map(|(stream, mask, for_update)| Step::Read { stream, mask, for_update }),
         1 => (0..2usize).prop_map(Step::Peek),
-        1 => (mask(), any::<bool>()).prop_map(|(mask, shared)| Step::Lock { mask, shared }),
-        6 => mix().prop_map(Step::Mix),
+        1 => (mask(), prop::bool::weighted(0.8)).prop_map(|(mask, shared)| Step::Lock { mask, shared }),
+        4 => mix().prop_map(Step::Mix),
         3 => Just(Step::Commit),
         1 => Just(Step::Drop),
-        3 => (how(), mix()).prop_map(|(how, mix)| Step::Plain(how, mix)),
+        2 => (how(), mix()).prop_map(|(how, mix)| Step::Plain(how, mix)),
     ];
-    (0..3usize, step)
+    (0..3usize, how(), step)
 }
 
 fn shown(view: &View<Board>) -> [i64; CELLS] {
@@ -277,18 +276,13 @@ proptest! {
         let mut units: [Option<(Transaction, Vec<Did>)>; 3] = [None, None, None];
         let mut committed = Vec::new();
 
-        for (slot, step) in steps {
-            // Whatever needs a transaction begins one.
-            if !matches!(step, Step::Begin(_) | Step::Plain(..)) && units[slot].is_none() {
-                continue;
+        for (slot, how, step) in steps {
+            if !matches!(step, Step::Plain(..)) && units[slot].is_none() {
+                units[slot] = Some((engine.begin(how.options()), Vec::new()));
+                let (locks, seen, staged) = (Vec::new(), Vec::new(), Vec::new());
+                model.open[slot] = Some(Unit { how, lost: false, locks, seen, staged });
             }
             match step {
-                Step::Begin(how) => {
-                    // One that was open is dropped, and leaves nothing.
-                    units[slot] = Some((engine.begin(how.options()), Vec::new()));
-                    model.open[slot] =
-                        Some(Unit { how, lost: false, locks: Vec::new(), seen: Vec::new(), staged: Vec::new() });
-                }
                 Step::Read { stream, mask, for_update } => {
                     let (unit, did) = units[slot].as_mut().unwrap();
                     let read = if for_update {
