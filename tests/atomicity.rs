@@ -631,7 +631,7 @@ enum Refused {
 fn one_stream_refuses_and_nothing_is_seen_of_any() {
     let options = at_once(Options::optimistic());
     for refused in [Refused::Changed, Refused::Locked, Refused::NoRoom] {
-        for (bad, only_read) in (0..2).flat_map(|bad| [(bad, false), (bad, true)]) {
+        for (bad, only_read) in (0..4).flat_map(|bad| [(bad, false), (bad, true)]) {
             let name = format!("{refused:?}, stream {bad}, only read {only_read}");
             let storage = GatedStorage::default();
             let limits = Limits { entry_bytes: 4096, queue_bytes: 4096, ..Limits::default() };
@@ -653,8 +653,8 @@ fn one_stream_refuses_and_nothing_is_seen_of_any() {
                 Refused::Changed => both.execute(bad, &Ask::set(0, 70), options).unwrap(),
                 Refused::Locked => {
                     let mut other = both.engine.begin(Options::pessimistic());
-                    let lock =
-                        if STREAMS[bad].0 { both.left.lock("known") } else { both.right.lock("known") };
+                    let (left, id) = STREAMS[bad];
+                    let lock = if left { both.left.lock(id) } else { both.right.lock(id) };
                     other.lock([lock.on(parts([0]))]).unwrap();
                     holder = Some(other);
                 }
