@@ -9,8 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use boxoffice::Options;
+use boxoffice::options::Concurrency;
 use boxoffice::venue::VenueCommand;
-use boxoffice::{Concurrency, Options};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use redb::TableDefinition;
 use support::{SEATS, Sale, folder, in_turns, is_smoke, order};

@@ -4,8 +4,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use boxoffice::Options;
+use boxoffice::options::Concurrency;
 use boxoffice::venue::{Request, Venue, VenueCommand, VenueServices};
-use boxoffice::{Concurrency, Options};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use support::{Sale, in_turns, is_smoke};
 

@@ -7,8 +7,9 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use boxoffice::options::Concurrency;
 use boxoffice::venue::{Venue, VenueCommand, VenueServices};
-use boxoffice::{Concurrency, Engine, Options};
+use boxoffice::{Engine, Options};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use support::{hall, labels};
 

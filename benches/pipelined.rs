@@ -10,7 +10,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use boxoffice::{Concurrency, Options};
+use boxoffice::Options;
+use boxoffice::options::Concurrency;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use redb::TableDefinition;
 use support::{

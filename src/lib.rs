@@ -61,7 +61,7 @@ pub mod testing;
 
 pub use aggregate::{Aggregate, Context, Events};
 pub use domain::{flash_sale, layout, venue};
-pub use engine::{Concurrency, Decision, Engine, Handle, Options, Outcome, Receipt, Transaction, View};
+pub use engine::{Decision, Engine, Handle, Options, Outcome, Receipt, Transaction, View};
 pub use error::Error;
 pub use limits::Limits;
 pub use scope::{Part, Scope};

@@ -128,8 +128,8 @@ struct Unit {
     lost: bool,
     /// Stream, cells, and whether it is shared.
     locks: Vec<(usize, Mask, bool)>,
-    /// Stream, cells, and the position that it was seen at.
-    seen: Vec<(usize, Mask, u64)>,
+    /// Stream, cells, the position that it was seen at, and whether it was only read.
+    seen: Vec<(usize, Mask, u64, bool)>,
     /// Stream, cell, value.
     staged: Vec<(usize, usize, i64)>,
 }
@@ -146,15 +146,24 @@ impl Model {
         locks.any(|(of, other, also)| *of == stream && meet(*other) && !(shared && *also))
     }
 
-    fn is_changed(&self, (stream, mask, at): (usize, Mask, u64)) -> bool {
+    fn is_changed(&self, (stream, mask, at, _): (usize, Mask, u64, bool)) -> bool {
         cells(mask).any(|cell| self.changed[stream][cell] > at)
+    }
+
+    /// What a transaction saw of a stream is looked at again before it sees more of it.
+    fn look(&mut self, slot: usize, stream: usize) -> Ends {
+        let (how, seen) = (self.unit(slot).how, self.unit(slot).seen.clone());
+        if how.optimistic && seen.iter().any(|seen| seen.0 == stream && self.is_changed(*seen)) {
+            self.unit(slot).lost = true;
+            return Ends::Conflict;
+        }
+        Ends::Fine
     }
 
     /// A transaction depends on something.
     fn step(&mut self, slot: usize, stream: usize, mask: Mask, shared: bool) -> Ends {
-        let (how, seen) = (self.unit(slot).how, self.unit(slot).seen.clone());
-        if how.optimistic && seen.iter().any(|seen| seen.0 == stream && self.is_changed(*seen)) {
-            self.unit(slot).lost = true;
+        let how = self.unit(slot).how;
+        if self.look(slot, stream) == Ends::Conflict {
             return Ends::Conflict;
         }
         if !how.optimistic {
@@ -164,7 +173,7 @@ impl Model {
             self.unit(slot).locks.push((stream, mask, shared));
         }
         let now = self.position;
-        self.unit(slot).seen.push((stream, mask, now));
+        self.unit(slot).seen.push((stream, mask, now, shared));
         Ends::Fine
     }
 
@@ -184,7 +193,9 @@ impl Model {
         }
         let mut ends = Vec::new();
         if unit.how.optimistic {
-            let locked = |(stream, mask, _): &(usize, Mask, u64)| self.is_locked(None, *stream, *mask, false);
+            let locked = |(stream, mask, _, shared): &(usize, Mask, u64, bool)| {
+                self.is_locked(None, *stream, *mask, *shared)
+            };
             ends.extend(unit.seen.iter().any(locked).then_some(Ends::WouldBlock));
             ends.extend(unit.seen.iter().any(|it| self.is_changed(*it)).then_some(Ends::Conflict));
         }
@@ -299,8 +310,11 @@ proptest! {
                 }
                 Step::Peek(stream) => {
                     let (unit, _) = units[slot].as_mut().unwrap();
-                    let view = unit.peek(&handle, IDS[stream]).unwrap();
-                    prop_assert_eq!(shown(&view), model.view(slot, stream));
+                    let peeked = unit.peek(&handle, IDS[stream]);
+                    prop_assert_eq!(Ends::of(&peeked), model.look(slot, stream));
+                    if let Ok(view) = peeked {
+                        prop_assert_eq!(shown(&view), model.view(slot, stream));
+                    }
                 }
                 Step::Lock { mask, shared } => {
                     let (unit, _) = units[slot].as_mut().unwrap();

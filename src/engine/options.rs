@@ -53,8 +53,8 @@ pub enum Exhausted {
 /// How commands of a type, or of one [`Handle`](crate::Handle), are run.
 ///
 /// ```
-/// use boxoffice::{Concurrency, Options};
-/// use boxoffice::options::Wait;
+/// use boxoffice::Options;
+/// use boxoffice::options::{Concurrency, Wait};
 ///
 /// let eager = Options { concurrency: Concurrency::Optimistic, wait: Wait::Never, ..Options::default() };
 /// assert_eq!(eager.retries, 5);

@@ -101,6 +101,13 @@ fn every_error_says_what_to_do() {
         (Error::NotYetDurable { position: 7 }, Advice::Wait, "do not send it again"),
         (Error::InvalidId { bytes: 300, limit: 255 }, Advice::Fix, "1 to 255"),
         (Error::UnknownStream { stream: stream.clone() }, Advice::Fix, "create it first"),
+        (
+            Error::Deadlock { cycle: vec![stream.clone()] },
+            Advice::Retry,
+            "wait for each other at venue.u64/hall",
+        ),
+        (Error::HeldByCaller { stream: stream.clone() }, Advice::Fix, "same caller"),
+        (Error::OtherEngine { aggregate: "venue" }, Advice::Fix, "another engine"),
         (Error::InvalidCommandId { bytes: 0, limit: 255 }, Advice::Fix, "1 to 255"),
         (Error::IdReused { id: "order-17".into() }, Advice::Fix, "order-17"),
         (Error::MetadataTooLarge { bytes: 5000, limit: 4096 }, Advice::Fix, "5000"),

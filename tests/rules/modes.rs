@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use boxoffice::options::Exhausted;
-use boxoffice::{Concurrency, Error, Handle, Options, Scope};
+use boxoffice::options::{Concurrency, Exhausted};
+use boxoffice::{Error, Handle, Options, Scope};
 
 use crate::support::board::{Ask, Board, Cells, Put, boards, engine, parts};
 use crate::support::{Door, Meeting, Polled, at_once, error_of};

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use boxoffice::layout::Layout;
+use boxoffice::options::Concurrency;
 use boxoffice::venue::{Request, Venue, VenueCommand, VenueServices};
-use boxoffice::{Concurrency, Engine, Error, Handle, Options, Scope};
+use boxoffice::{Engine, Error, Handle, Options, Scope};
 
 use crate::support::board::{Ask, Board, Put, boards, engine, parts};
 use crate::support::{Door, Meeting, Polled, at_once, error_of, modes};

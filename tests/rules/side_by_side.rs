@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use boxoffice::layout::Layout;
+use boxoffice::options::Concurrency;
 use boxoffice::venue::{Request, Venue, VenueCommand, VenueServices};
-use boxoffice::{Concurrency, Engine, Handle, Options};
+use boxoffice::{Engine, Handle, Options};
 
 use crate::support::gate::GatedStorage;
 use crate::support::{Door, Meeting, Polled, at_once, modes};
