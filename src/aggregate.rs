@@ -93,10 +93,11 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
     /// What is asked.
     type Command: Send + Sync;
 
-    /// What was decided: the only thing stored.
+    /// What was decided: all that a state is made of.
     type Event: Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// Why the domain said no. Stored like an event unless the options say otherwise.
+    /// Why the domain said no. Stored like an event unless the options say otherwise; always for a command with an id,
+    /// never for one in a transaction.
     type Rejection: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// What `decide` may ask of the outside world, injected with the handle.
@@ -185,7 +186,7 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
     }
 
     /// How events of older versions become events of [`EVENT_VERSION`](Self::EVENT_VERSION), step by step.
-    /// Asked once, when the type is registered; what is missing is
+    /// Asked when the type is registered, and by every look at an entry of a feed: cheap. What is missing is
     /// [`Error::InvalidUpcasts`](crate::Error::InvalidUpcasts).
     ///
     /// Default: version 1 is the first and the only one.

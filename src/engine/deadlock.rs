@@ -2,8 +2,8 @@
 //! them begins to wait, and not by timeout.
 //!
 //! Whoever waits is entered here, under one mutex, after its request stands in its stream, and taken out
-//! before it gives up anything it holds. Under that mutex the ones on a cycle therefore all wait and all hold: what is found
-//! is a deadlock. The one who enters last sees the whole cycle, and only that one.
+//! before it gives up its place or anything it holds. Under that mutex the ones on a cycle therefore all wait and give up
+//! nothing: what is found is a deadlock. The one who enters last sees the whole cycle, and only that one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -70,7 +70,7 @@ pub struct Options {
     /// Default: [`Exhausted::Turn`].
     pub exhausted: Exhausted,
     /// Whether a rejection is stored in the stream, with a version and a position of its own.
-    /// Default true. Otherwise it is only returned.
+    /// Default true. Otherwise it is only returned, unless its command has an id.
     pub record_rejections: bool,
 }
 

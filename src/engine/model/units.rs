@@ -1,5 +1,5 @@
 //! Goal: transactions are all or nothing, lose no update, leave nothing behind, and never wait for each other for
-//! ever: of those that would, exactly one gives way.
+//! ever: of those that would, one gives way (or the checker finds them all waiting), and no more than one.
 //! Method: threads and tasks move amounts between cells of several tills, step by step, under locks and checks, beside
 //! plain commands; some leave on the way. Then the log is read: every entry keeps the sum, and adds up to memory.
 
