@@ -192,7 +192,7 @@ fn two_engines_in_one_process() {
     for id in ["hall-0", "hall-1"] {
         let refused = builder().open(&path).unwrap_err();
         assert!(matches!(refused, Error::AlreadyOpen), "{refused:?}");
-        assert!(refused.to_string().contains("close that one first"), "{refused}");
+        assert!(refused.to_string().contains("close it there first"), "{refused}");
         assert!(halls(&engine).execute(id, &command).unwrap().is_accepted());
     }
     // A handle does not keep the file open, an engine does.

@@ -77,12 +77,19 @@ struct Tally {
 }
 
 /// One transaction's share of the tallies.
-#[derive(Default)]
 struct Own {
+    owner: Arc<Owner>,
     requests: u32,
     granted: u32,
     inside: Tally,
     wholes: Tally,
+}
+
+impl Own {
+    fn new(owner: &Arc<Owner>) -> Self {
+        let (inside, wholes) = Default::default();
+        Self { owner: Arc::clone(owner), requests: 0, granted: 0, inside, wholes }
+    }
 }
 
 impl Tally {
@@ -146,7 +153,7 @@ impl Locks {
         };
         let mut jumped = false;
         if let Some(owner) = owner {
-            let own = self.owners.entry(owner.number).or_default();
+            let own = self.owners.entry(owner.number).or_insert_with(|| Own::new(owner));
             own.requests += 1;
             jumped = own.granted > 0;
             if jumped {
@@ -262,12 +269,7 @@ impl Locks {
 
     /// Whether a transaction of this caller has requests here.
     pub(crate) fn has_owner_of(&self, caller: &Caller) -> bool {
-        !self.owners.is_empty()
-            && self
-                .requests
-                .iter()
-                .filter_map(|(_, request)| request.owner.as_ref())
-                .any(|owner| owner.caller.is(caller))
+        self.owners.values().any(|own| own.owner.caller.is(caller))
     }
 
     /// What a request has to wait for.
