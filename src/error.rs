@@ -314,7 +314,8 @@ pub enum Error {
         /// Where, and what.
         cause: Cause,
     },
-    /// **Fix.** A backup could not be written, and there is none; the engine itself goes on.
+    /// **Fix.** A backup could not be written or made durable. If something is there under its name, do not rely on it:
+    /// remove it and try again. The engine itself goes on.
     BackupFailed {
         /// What the storage of the backup said.
         cause: Cause,
