@@ -92,7 +92,7 @@ impl Deadlocks {
         Ok(Waits { deadlocks: self, number: owner.number })
     }
 
-    #[cfg(all(test, shuttle))]
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.lock().is_empty()
     }

@@ -40,19 +40,6 @@ impl Line {
         joins
     }
 
-    /// Enters before all who only wait. Returns who was a head and is none any more.
-    pub(super) fn jump(&mut self, id: usize, requests: &Slab<Request>) -> Vec<usize> {
-        let heads: Vec<usize> = self.heads().collect();
-        let (firm, waiting): (Vec<usize>, Vec<usize>) =
-            self.ids().partition(|other| requests[*other].stands_firm());
-        let mut order: VecDeque<usize> = firm.into_iter().chain([id]).chain(waiting).collect();
-        if let Some(first) = order.pop_front() {
-            *self = Self { first, behind: order, heads: 1 };
-        }
-        while self.advance(requests).is_some() {}
-        heads.into_iter().filter(|head| !self.is_head(*head)).collect()
-    }
-
     /// Takes a request out, wherever it stands. False if it was the last.
     pub(super) fn remove(&mut self, id: usize) -> bool {
         if self.first == id {
@@ -65,9 +52,13 @@ impl Line {
                 None => false,
             };
         }
-        if let Some(index) = self.behind.iter().position(|other| *other == id) {
+        // A head, or else one of the last: those who give way do, the latest first.
+        let head = self.behind.iter().take(self.heads - 1).position(|other| *other == id);
+        if let Some(index) = head {
             self.behind.remove(index);
-            self.heads -= usize::from(index + 1 < self.heads);
+            self.heads -= 1;
+        } else if let Some(index) = self.behind.iter().rposition(|other| *other == id) {
+            self.behind.remove(index);
         }
         true
     }

@@ -52,7 +52,7 @@ pub(super) struct Request {
     /// The transaction that asks.
     owner: Option<Arc<Owner>>,
     place: Place,
-    /// Its number among all requests, in order of arrival.
+    /// Its number in the order in which all stand.
     arrived: u64,
     /// Whether it went before others: its transaction holds something here.
     jumped: bool,
@@ -140,12 +140,13 @@ impl Request {
 
 impl Locks {
     /// Asks for a scope. Granted at once if there is no waiter to wait on. The ticket must be
-    /// released in either case.
+    /// released in either case. One that goes before others may let third ones in.
     pub(crate) fn request(
         &mut self,
         scope: &Scope,
         access: Access,
         owner: Option<&Arc<Owner>>,
+        wakes: &mut Wakes,
     ) -> (Ticket, Option<Arc<Waiter>>) {
         let mut wants = match scope {
             Scope::Whole => Scope::Whole,
@@ -165,11 +166,11 @@ impl Locks {
         let (place, arrived) = (Place::Arriving, self.arrived);
         let id = self.requests.insert(Request { wants, access, owner, place, arrived, jumped, waiter: None });
         if jumped && !self.may_enter(id) && self.requests[id].wants == Scope::Whole {
-            self.send_back_who_only_waits();
+            self.send_back_who_only_waits(wakes);
         }
         let asks_for_nothing = matches!(&self.requests[id].wants, Scope::Parts(parts) if parts.is_empty());
         let granted = if asks_for_nothing || ((jumped || self.arrivals.is_empty()) && self.may_enter(id)) {
-            self.enter(id)
+            self.enter(id, wakes)
         } else {
             self.queue(id);
             false
@@ -279,15 +280,6 @@ impl Locks {
         match request.place {
             Place::Whole | Place::Inside { missing: 0 } => {}
             Place::Inside { .. } => {
-                // Those that will be let in before it where it only waits.
-                let overtakes = |other: &usize| {
-                    let other = &self.requests[*other];
-                    other.jumped
-                        && request.wants.named().iter().any(|part| other.wants.named().contains(part))
-                };
-                if !request.stands_firm() {
-                    before.extend(self.arrivals.iter().copied().filter(overtakes));
-                }
                 for line in request.wants.named().iter().filter_map(|part| self.parts.get(part)) {
                     if !line.is_head(id) {
                         before.extend(line.ids().take_while(|other| *other != id));
@@ -356,7 +348,7 @@ impl Locks {
     }
 
     /// Puts a request into the lines of its parts, or makes it a holder of the whole. True if it is granted.
-    fn enter(&mut self, id: usize) -> bool {
+    fn enter(&mut self, id: usize, wakes: &mut Wakes) -> bool {
         let access = self.requests[id].access;
         let wants = std::mem::replace(&mut self.requests[id].wants, Scope::Whole);
         let (tally, place) = match &wants {
@@ -365,20 +357,36 @@ impl Locks {
         };
         *tally.of(access) += 1;
         self.requests[id].place = place;
+        let overtaken = match self.requests[id].jumped {
+            true => self
+                .take_out(|other| wants.named().iter().any(|part| other.wants.named().contains(part)), wakes),
+            false => Vec::new(),
+        };
+        let granted = self.line_up(id, wants);
+        for other in overtaken {
+            self.arrived += 1;
+            let request = &mut self.requests[other];
+            request.arrived = self.arrived;
+            let wants = std::mem::replace(&mut request.wants, Scope::Whole);
+            let passed = self.line_up(other, wants);
+            debug_assert!(!passed, "let in by who went before it");
+        }
+        let request = &self.requests[id];
+        if let Some(own) = request.number().and_then(|number| self.owners.get_mut(&number)) {
+            let tally = if place == Place::Whole { &mut own.wholes } else { &mut own.inside };
+            *tally.of(access) += 1;
+            own.granted += u32::from(granted);
+        }
+        granted
+    }
+
+    /// Puts a request at the end of the lines of its parts. True if it is at the head of all.
+    fn line_up(&mut self, id: usize, wants: Scope) -> bool {
         let mut missing = 0;
         for part in wants.named() {
             match self.parts.get_mut(part) {
                 None => {
                     self.parts.insert(part.clone(), Line::new(id));
-                }
-                Some(line) if self.requests[id].jumped => {
-                    // Who was a head here and waited elsewhere has to wait here too.
-                    for displaced in line.jump(id, &self.requests) {
-                        if let Place::Inside { missing } = &mut self.requests[displaced].place {
-                            *missing += 1;
-                        }
-                    }
-                    missing += usize::from(!line.is_head(id));
                 }
                 Some(line) => missing += usize::from(!line.push(id, &self.requests)),
             }
@@ -388,13 +396,7 @@ impl Locks {
         if let Place::Inside { missing: counted } = &mut request.place {
             *counted = missing;
         }
-        let granted = missing == 0;
-        if let Some(own) = request.number().and_then(|number| self.owners.get_mut(&number)) {
-            let tally = if place == Place::Whole { &mut own.wholes } else { &mut own.inside };
-            *tally.of(access) += 1;
-            own.granted += u32::from(granted);
-        }
-        granted
+        missing == 0
     }
 
     fn leave(&mut self, id: usize, part: &Part, wakes: &mut Wakes) {
@@ -404,13 +406,7 @@ impl Locks {
             return;
         }
         while let Some(next) = line.advance(&self.requests) {
-            let request = &mut self.requests[next];
-            if let Place::Inside { missing } = &mut request.place {
-                *missing -= 1;
-                if *missing == 0 {
-                    granted(request, &mut self.owners, wakes);
-                }
-            }
+            became_head(&mut self.requests[next], &mut self.owners, wakes);
         }
     }
 
@@ -421,7 +417,7 @@ impl Locks {
                 return;
             }
             self.arrivals.pop_front();
-            if self.enter(id)
+            if self.enter(id, wakes)
                 && let Some(waiter) = self.requests[id].waiter.take()
             {
                 wakes.push(waiter);
@@ -439,30 +435,38 @@ impl Locks {
         self.arrivals.insert(others.unwrap_or(self.arrivals.len()), id);
     }
 
-    /// Takes those who hold nothing out of the lines again, for a transaction inside that wants the whole: they
-    /// wait for it, and must not make it wait for them.
-    fn send_back_who_only_waits(&mut self) {
+    /// Takes commands that wait out of all their lines, for a transaction that has something here and goes before them:
+    /// they hold nothing, and would wait for it, and it for them. Out of all, so that any two still stand in the
+    /// same order wherever they meet. Who waited only for them is let in. In order of arrival.
+    fn take_out(&mut self, which: impl Fn(&Request) -> bool, wakes: &mut Wakes) -> Vec<usize> {
         let waiting = self.requests.iter().filter(|(_, other)| {
-            matches!(other.place, Place::Inside { missing: 1.. }) && !other.stands_firm()
+            matches!(other.place, Place::Inside { missing: 1.. }) && !other.stands_firm() && which(other)
         });
         let mut waiting: Vec<usize> = waiting.map(|(id, _)| id).collect();
-        // The latest first: nobody stands before who came before, so nobody is granted by this.
-        waiting.sort_unstable_by_key(|id| std::cmp::Reverse(self.requests[*id].arrived));
-        for id in waiting {
-            let wants = self.requests[id].wants.clone();
-            *self.inside.of(self.requests[id].access) -= 1;
-            let mut nobody = Wakes::default();
+        waiting.sort_unstable_by_key(|id| self.requests[*id].arrived);
+        // The latest first: otherwise one would be let in by the leaving of another.
+        for id in waiting.iter().rev() {
+            let wants = std::mem::replace(&mut self.requests[*id].wants, Scope::Whole);
             for part in wants.named() {
-                self.leave(id, part, &mut nobody);
+                self.leave(*id, part, wakes);
             }
-            debug_assert!(nobody.is_empty(), "granted by who was sent back");
-            self.requests[id].place = Place::Arriving;
+            self.requests[*id].wants = wants;
+        }
+        waiting
+    }
+
+    /// As [`take_out`](Self::take_out), for a transaction that wants the whole: those who wait go back among the arrivals.
+    fn send_back_who_only_waits(&mut self, wakes: &mut Wakes) {
+        for id in self.take_out(|_| true, wakes).into_iter().rev() {
+            let request = &mut self.requests[id];
+            request.place = Place::Arriving;
+            *self.inside.of(request.access) -= 1;
             let jumpers = self.arrivals.iter().take_while(|other| self.requests[**other].jumped).count();
             self.arrivals.insert(jumpers, id);
         }
     }
 
-    #[cfg(all(test, shuttle))]
+    #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.requests.is_empty()
             && self.parts.is_empty()
@@ -473,8 +477,13 @@ impl Locks {
     }
 }
 
-/// A request that waited has all it asked for.
-fn granted(request: &mut Request, owners: &mut HashMap<u64, Own, RandomState>, wakes: &mut Wakes) {
+/// A request is at the head of one more of its lines; of the last, and it has all it asked for.
+fn became_head(request: &mut Request, owners: &mut HashMap<u64, Own, RandomState>, wakes: &mut Wakes) {
+    let Place::Inside { missing } = &mut request.place else { return };
+    *missing -= 1;
+    if *missing > 0 {
+        return;
+    }
     if let Some(own) = request.number().and_then(|number| owners.get_mut(&number)) {
         own.granted += 1;
     }
@@ -482,3 +491,6 @@ fn granted(request: &mut Request, owners: &mut HashMap<u64, Own, RandomState>, w
         wakes.push(waiter);
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

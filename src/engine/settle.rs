@@ -66,7 +66,8 @@ impl Transaction {
         let mut wakes = Wakes::default();
         let result = {
             let mut branches: SmallVec<[_; 4]> = self.branches.iter_mut().enumerate().collect();
-            branches.sort_unstable_by_key(|(_, branch)| branch.address());
+            // By name, not by address: the same run takes the same steps again.
+            branches.sort_unstable_by(|(_, one), (_, other)| one.name().cmp(other.name()));
             let mut locked: SmallVec<[_; 4]> =
                 branches.into_iter().map(|(step, branch)| (step, branch.lock())).collect();
             // Stored in the order of the steps: what an entry is does not hang on where memory was free.

@@ -226,17 +226,23 @@ impl<'s, A: Aggregate> Running<'s, A> {
         log: &Log,
         wanted: &Wanted<'_>,
     ) -> Result<Requested<'s, A>, Error> {
-        let mut inner = stream.inner.lock();
-        stream.check(&inner, log)?;
-        let (ticket, waiter) = inner.locks.request(wanted.scope, wanted.access, wanted.owner);
-        let mut held = Held { since: None, ticket: Some(ticket) };
-        Ok(match waiter {
-            Some(waiter) => Requested::Queued(Self { stream, held }, waiter),
-            None => {
-                let snapshot = held.start(&mut inner);
-                Requested::Granted(Self { stream, held }, snapshot)
+        let mut wakes = Wakes::default();
+        let requested = {
+            let mut inner = stream.inner.lock();
+            stream.check(&inner, log)?;
+            let Wanted { scope, access, owner } = *wanted;
+            let (ticket, waiter) = inner.locks.request(scope, access, owner, &mut wakes);
+            let mut held = Held { since: None, ticket: Some(ticket) };
+            match waiter {
+                Some(waiter) => Requested::Queued(Self { stream, held }, waiter),
+                None => {
+                    let snapshot = held.start(&mut inner);
+                    Requested::Granted(Self { stream, held }, snapshot)
+                }
             }
-        })
+        };
+        wakes.fire();
+        Ok(requested)
     }
 
     /// Locks a scope that was chosen on this attempt's snapshot, and goes on with a fresh one; not if it changed since, or
@@ -253,18 +259,20 @@ impl<'s, A: Aggregate> Running<'s, A> {
         if self.held.since.is_none_or(|since| inner.stamps.changed_since(since, scope)) {
             return Ok(None);
         }
-        let (ticket, waiter) = inner.locks.request(scope, Access::Exclusive, owner);
-        if waiter.is_some() {
+        let (ticket, waiter) = inner.locks.request(scope, Access::Exclusive, owner, &mut wakes);
+        let snapshot = if waiter.is_none() {
+            self.held.ticket = Some(ticket);
+            if let Some(since) = self.held.since.take() {
+                inner.stamps.end(since);
+            }
+            Some(self.held.start(&mut inner))
+        } else {
             inner.locks.release(ticket, &mut wakes);
-            drop(inner);
-            wakes.fire();
-            return Ok(None);
-        }
-        self.held.ticket = Some(ticket);
-        if let Some(since) = self.held.since.take() {
-            inner.stamps.end(since);
-        }
-        Ok(Some(self.held.start(&mut inner)))
+            None
+        };
+        drop(inner);
+        wakes.fire();
+        Ok(snapshot)
     }
 
     /// Starts the attempt of a request whose locks were granted.

@@ -151,10 +151,6 @@ impl Wakes {
         self.0.push(waiter);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
