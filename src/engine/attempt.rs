@@ -11,13 +11,13 @@ use super::lock::Access;
 use super::options::{Concurrency, Exhausted, Wait};
 use super::outcome::{Decision, Effort, Outcome};
 use super::rebuild;
+use super::registry::{Registry, Visit};
 use super::stream::{Requested, Running, Snapshot, Stream, Wanted};
 use crate::aggregate::{Aggregate, Context, Events};
-use crate::clock::Timestamp;
 use crate::error::{Error, StreamName};
 use crate::log::{Draft, EventKind, entry_bytes, put_answer};
 use crate::scope::Scope;
-use crate::sync::{Patience, Waiter};
+use crate::sync::{Patience, Waiter, run_blocking};
 
 /// How often a command that skips what is locked chooses anew because somebody else was faster.
 pub(super) const CHOICES: u32 = if cfg!(all(test, shuttle)) { 2 } else { 64 };
@@ -25,12 +25,6 @@ pub(super) const CHOICES: u32 = if cfg!(all(test, shuttle)) { 2 } else { 64 };
 /// How often a turn plans again because its scope moved, before it locks the whole: whoever moved it
 /// got something done, but this caller has to get through too.
 pub(super) const MOVES_BEFORE_WHOLE: u32 = if cfg!(all(test, shuttle)) { 1 } else { 3 };
-
-/// A decision that has its place, and what must be durable before it is.
-pub(crate) struct Decided<A: Aggregate> {
-    pub(crate) outcome: Outcome<A>,
-    pub(crate) wait_for: u64,
-}
 
 /// A command on a stream, until it has an outcome.
 pub(crate) struct Execution<'c, 't, A: Aggregate> {
@@ -46,49 +40,20 @@ pub(crate) struct Execution<'c, 't, A: Aggregate> {
     pub(crate) always: bool,
 }
 
-/// Where a decision was stored.
-struct Place {
-    position: u64,
-    version: u64,
-}
-
-impl Place {
-    fn outcome<A: Aggregate>(
-        self,
-        decision: Decision<A>,
-        encoded: &Encoded,
-        decided_at: Timestamp,
-        effort: Effort,
-    ) -> Decided<A> {
-        let position = self.position;
-        // An answer is about the version that was looked at, as its entry says.
-        let version = if encoded.versions == 0 { encoded.seen } else { self.version };
-        let outcome = Outcome { decision, version, position, decided_at, effort };
-        Decided { outcome, wait_for: position }
-    }
-}
-
 /// What a call has been through.
-struct Progress {
+struct Progress<'o, A: Aggregate> {
+    /// Where the outcome belongs. Written in place: to move one costs a tenth of what it costs to decide it.
+    outcome: &'o mut Option<Outcome<A>>,
     effort: Effort,
     /// How often the scope of a turn moved.
     moves: u32,
-}
-
-/// A started attempt: what it sees, and what it depends on.
-struct Start<'s, A: Aggregate> {
-    running: Running<'s, A>,
-    snapshot: Snapshot<A>,
-    scope: Scope,
 }
 
 /// A decision that is ready to be committed, while it waits for room in the write queue.
 struct Prepared<'s, A: Aggregate> {
     running: Running<'s, A>,
     scope: Scope,
-    decision: Decision<A>,
     encoded: Encoded,
-    decided_at: Timestamp,
 }
 
 /// What an entry needs beside the decision itself.
@@ -96,8 +61,7 @@ struct Encoded {
     draft: Draft,
     /// What each event touches; nothing for a rejection.
     touched: SmallVec<[Scope; 1]>,
-    /// The version that it was decided on, and how many the entry takes.
-    seen: u64,
+    /// How many versions the entry takes.
     versions: u32,
     /// The call's sections and the answer, for an entry that takes none.
     answer: Vec<u8>,
@@ -108,7 +72,8 @@ struct Encoded {
 /// How far an attempt came without waiting. What has to wait is boxed: the path without waits, which
 /// is the fast one, then keeps nothing in a future.
 enum Step<'s, A: Aggregate> {
-    Decided(Decided<A>),
+    /// The outcome is where it belongs, and durable when everything up to this position is.
+    Decided(u64),
     /// Another commit came first, or somebody else holds a lock, or the scope moved: start again.
     Again,
     /// In line for locks.
@@ -133,39 +98,68 @@ struct Plan {
     whole: bool,
 }
 
-impl<A: Aggregate> Execution<'_, '_, A> {
-    pub(crate) async fn run(mut self) -> Result<Decided<A>, Error> {
+impl<'c, A: Aggregate> Execution<'c, '_, A> {
+    /// Leaves the outcome in its place. Returns the position up to which all must be durable before it is.
+    pub(crate) fn run(mut self, outcome: &mut Option<Outcome<A>>) -> Result<u64, Error> {
+        let (visit, mut progress) = (self.visit()?, self.progress(outcome));
+        let stream = self.found(&visit)?;
+        match self.start(stream, &mut progress)? {
+            Step::Decided(position) => Ok(position),
+            // All that a thread waits for is in there; without it, there is no future to set up.
+            step => run_blocking(self.go_on(stream, step, &mut progress)),
+        }
+    }
+
+    /// As [`run`](Self::run), for a task.
+    pub(crate) async fn run_async(mut self, outcome: &mut Option<Outcome<A>>) -> Result<u64, Error> {
+        let (visit, mut progress) = (self.visit()?, self.progress(outcome));
+        let stream = self.found(&visit)?;
+        match self.start(stream, &mut progress)? {
+            Step::Decided(position) => Ok(position),
+            step => self.go_on(stream, step, &mut progress).await,
+        }
+    }
+
+    fn visit(&self) -> Result<Visit<&'c Registry<A>, A>, Error> {
         let log = &*self.handle.shared.log;
         log.check_running()?;
         self.handle.check_id(self.id)?;
         A::check(self.command, log.limits()).map_err(|why| Error::InvalidCommand { why })?;
-        let visit = self.handle.registry.visit(self.id, A::creates(self.command))?;
-        let Some(stream) = visit.stream() else {
-            return Err(Error::UnknownStream { stream: self.handle.name(self.id) });
-        };
-        let mut progress = Progress {
-            effort: Effort {
-                turn: self.handle.options.concurrency == Concurrency::Pessimistic,
-                ..Effort::default()
-            },
-            moves: 0,
-        };
+        self.handle.registry.visit(self.id, A::creates(self.command))
+    }
+
+    fn found<'v>(&self, visit: &'v Visit<&'c Registry<A>, A>) -> Result<&'v Arc<Stream<A>>, Error> {
+        visit.stream().ok_or_else(|| Error::UnknownStream { stream: self.handle.name(self.id) })
+    }
+
+    fn progress<'o>(&self, outcome: &'o mut Option<Outcome<A>>) -> Progress<'o, A> {
+        let turn = self.handle.options.concurrency == Concurrency::Pessimistic;
+        Progress { outcome, effort: Effort { turn, ..Effort::default() }, moves: 0 }
+    }
+
+    /// Waits where the attempt has to, and starts again where it must.
+    async fn go_on<'s>(
+        &mut self,
+        stream: &'s Arc<Stream<A>>,
+        mut step: Step<'s, A>,
+        progress: &mut Progress<'_, A>,
+    ) -> Result<u64, Error> {
         loop {
-            let mut step = self.start(stream, &mut progress)?;
-            if let Step::Queued(queued) = step {
-                step = self.wait_for_locks(stream, *queued, &mut progress).await?;
-            }
-            if let Step::Full(prepared) = step {
-                step = self.wait_for_room(stream, *prepared, &mut progress).await?;
-            }
-            if let Step::Decided(decided) = step {
-                return Ok(decided);
-            }
+            step = match step {
+                Step::Decided(position) => return Ok(position),
+                Step::Again => self.start(stream, progress)?,
+                Step::Queued(queued) => self.wait_for_locks(stream, *queued, progress).await?,
+                Step::Full(prepared) => self.wait_for_room(stream, *prepared, progress).await?,
+            };
         }
     }
 
     /// One attempt, as far as it goes without waiting.
-    fn start<'s>(&self, stream: &'s Arc<Stream<A>>, progress: &mut Progress) -> Result<Step<'s, A>, Error> {
+    fn start<'s>(
+        &self,
+        stream: &'s Arc<Stream<A>>,
+        progress: &mut Progress<'_, A>,
+    ) -> Result<Step<'s, A>, Error> {
         let log = &*self.handle.shared.log;
         if self.handle.options.wait == Wait::SkipLocked {
             return self.start_skipping(stream, progress);
@@ -173,7 +167,7 @@ impl<A: Aggregate> Execution<'_, '_, A> {
         if !progress.effort.turn {
             let (running, snapshot) = Running::begin(stream, log)?;
             let scope = A::scope(&snapshot.state, self.command);
-            return self.attempt(stream, Start { running, snapshot, scope }, progress);
+            return self.attempt(stream, running, snapshot, &scope, progress);
         }
         let seen = stream.look(log)?;
         let scope = A::scope(&seen.state, self.command);
@@ -198,7 +192,7 @@ impl<A: Aggregate> Execution<'_, '_, A> {
     fn start_skipping<'s>(
         &self,
         stream: &'s Arc<Stream<A>>,
-        progress: &mut Progress,
+        progress: &mut Progress<'_, A>,
     ) -> Result<Step<'s, A>, Error> {
         let log = &*self.handle.shared.log;
         let (mut running, mut snapshot, locked) = Running::begin_choosing(stream, log, None)?;
@@ -217,14 +211,14 @@ impl<A: Aggregate> Execution<'_, '_, A> {
                 }
             }
         }
-        self.attempt(stream, Start { running, snapshot, scope }, progress)
+        self.attempt(stream, running, snapshot, &scope, progress)
     }
 
     async fn wait_for_locks<'s>(
         &mut self,
         stream: &'s Arc<Stream<A>>,
         queued: Queued<'s, A>,
-        progress: &mut Progress,
+        progress: &mut Progress<'_, A>,
     ) -> Result<Step<'s, A>, Error> {
         // The waiter is bound first and goes last: what it holds of a task is dropped with no mutex held.
         let Queued { waiter, mut running, planned } = queued;
@@ -249,7 +243,7 @@ impl<A: Aggregate> Execution<'_, '_, A> {
         running: Running<'s, A>,
         snapshot: Snapshot<A>,
         planned: Plan,
-        progress: &mut Progress,
+        progress: &mut Progress<'_, A>,
     ) -> Result<Step<'s, A>, Error> {
         let Plan { mut scope, version, whole } = planned;
         if version != snapshot.version {
@@ -260,23 +254,23 @@ impl<A: Aggregate> Execution<'_, '_, A> {
             }
             scope = now;
         }
-        self.attempt(stream, Start { running, snapshot, scope }, progress)
+        self.attempt(stream, running, snapshot, &scope, progress)
     }
 
     /// Decides, encodes and commits. The snapshot is gone before the commit, so that it can change the
-    /// state in place. All in one frame: moving a decision from function to function costs as much as
-    /// making it.
+    /// state in place.
     fn attempt<'s>(
         &self,
         stream: &'s Arc<Stream<A>>,
-        start: Start<'s, A>,
-        progress: &mut Progress,
+        running: Running<'s, A>,
+        snapshot: Snapshot<A>,
+        scope: &Scope,
+        progress: &mut Progress<'_, A>,
     ) -> Result<Step<'s, A>, Error> {
-        let Start { running, snapshot, scope } = start;
         let shared = &*self.handle.shared;
         let log = &*shared.log;
         let decided_at = shared.clock.now().max(snapshot.decided_at);
-        let context = Context { now: decided_at, services: &*self.handle.services, scope: &scope };
+        let context = Context { now: decided_at, services: &*self.handle.services, scope };
         let decided = A::decide(&snapshot.state, self.command, &context);
         let version = snapshot.version;
         drop(snapshot);
@@ -285,37 +279,26 @@ impl<A: Aggregate> Execution<'_, '_, A> {
             Ok(events) => Decision::Accepted(events),
             Err(rejection) => Decision::Rejected(rejection),
         };
+        let effort = progress.effort;
+        let outcome = progress.outcome.insert(Outcome { decision, version, position: 0, decided_at, effort });
         let draft = Draft::new(log.limits().entry_bytes);
-        let mut encoded = Encoded {
-            draft,
-            touched: SmallVec::new(),
-            seen: version,
-            versions: 0,
-            answer: Vec::new(),
-            bytes: 0,
-        };
-        self.encode(stream, &scope, &decision, &mut encoded)?;
+        let (touched, answer) = (SmallVec::new(), Vec::new());
+        let mut encoded = Encoded { draft, touched, versions: 0, answer, bytes: 0 };
+        self.encode(stream, scope, outcome, &mut encoded)?;
         if encoded.versions == 0 && !self.always {
             drop(running);
-            let effort = progress.effort;
-            let outcome = Outcome { decision, version, position: 0, decided_at, effort };
             // It was decided on what others wrote: durable when all of that is.
-            return Ok(Step::Decided(Decided { outcome, wait_for: log.tail() }));
+            return Ok(Step::Decided(log.tail()));
         }
-        let sections = self.sections.len() + encoded.answer.len();
-        encoded.bytes = entry_bytes(sections, stream.name.bytes(), &encoded.draft);
         if !log.has_room(encoded.bytes)? {
             if self.handle.options.limit().is_none() {
                 log.check_running()?;
                 return Err(Error::Busy { waited: self.patience.waited() });
             }
-            return Ok(Step::Full(Box::new(Prepared { running, scope, decision, encoded, decided_at })));
+            let scope = scope.clone();
+            return Ok(Step::Full(Box::new(Prepared { running, scope, encoded })));
         }
-        let proposal = self.proposal(&scope, &decision, &encoded, decided_at);
-        match self.commit(stream, running, &proposal, progress)? {
-            Some(place) => Ok(Step::Decided(place.outcome(decision, &encoded, decided_at, progress.effort))),
-            None => Ok(Step::Again),
-        }
+        self.commit(stream, running, scope, &encoded, progress)
     }
 
     #[cold]
@@ -323,15 +306,11 @@ impl<A: Aggregate> Execution<'_, '_, A> {
         &mut self,
         stream: &'s Arc<Stream<A>>,
         prepared: Prepared<'s, A>,
-        progress: &mut Progress,
+        progress: &mut Progress<'_, A>,
     ) -> Result<Step<'s, A>, Error> {
-        let Prepared { running, scope, decision, encoded, decided_at } = prepared;
+        let Prepared { running, scope, encoded } = prepared;
         self.handle.shared.log.wait_for_room(encoded.bytes, self.patience).await?;
-        let proposal = self.proposal(&scope, &decision, &encoded, decided_at);
-        match self.commit(stream, running, &proposal, progress)? {
-            Some(place) => Ok(Step::Decided(place.outcome(decision, &encoded, decided_at, progress.effort))),
-            None => Ok(Step::Again),
-        }
+        self.commit(stream, running, &scope, &encoded, progress)
     }
 
     /// Encodes what is to be stored and checks that it stays in scope.
@@ -339,11 +318,11 @@ impl<A: Aggregate> Execution<'_, '_, A> {
         &self,
         stream: &Stream<A>,
         scope: &Scope,
-        decision: &Decision<A>,
+        outcome: &Outcome<A>,
         encoded: &mut Encoded,
     ) -> Result<(), Error> {
-        let Encoded { draft, touched, seen, versions, .. } = encoded;
-        match decision {
+        let Encoded { draft, touched, versions, answer, bytes } = encoded;
+        match &outcome.decision {
             Decision::Accepted(events) => {
                 for event in events.iter() {
                     touched.push(stay_in_scope::<A>(&stream.name, scope, event)?);
@@ -353,76 +332,76 @@ impl<A: Aggregate> Execution<'_, '_, A> {
             }
             // A stream is not created by a rejection.
             Decision::Rejected(rejection) if self.always || self.handle.options.record_rejections => {
-                if *seen > 0 || self.always {
+                if outcome.version > 0 || self.always {
                     draft.push(EventKind::Rejection, A::EVENT_VERSION, rejection)?;
                 }
-                *versions = u32::from(*seen > 0);
+                *versions = u32::from(outcome.version > 0);
             }
             Decision::Rejected(_) => {}
         }
         if self.always && *versions == 0 {
-            encoded.answer = self.sections.to_vec();
-            put_answer(&mut encoded.answer, *seen, draft);
+            *answer = self.sections.to_vec();
+            put_answer(answer, outcome.version, draft);
         }
+        *bytes = entry_bytes(self.sections.len() + answer.len(), stream.name.bytes(), draft);
         Ok(())
     }
 
-    fn proposal<'p>(
-        &'p self,
-        scope: &'p Scope,
-        decision: &'p Decision<A>,
-        encoded: &'p Encoded,
-        decided_at: Timestamp,
-    ) -> Proposal<'p, A> {
-        let events: &[A::Event] = match decision {
+    /// Gives the outcome its place in the log, if it still holds.
+    fn commit<'s>(
+        &self,
+        stream: &Arc<Stream<A>>,
+        running: Running<'s, A>,
+        scope: &Scope,
+        encoded: &Encoded,
+        progress: &mut Progress<'_, A>,
+    ) -> Result<Step<'s, A>, Error> {
+        let shared = &self.handle.shared;
+        let Some(outcome) = progress.outcome else { return Ok(Step::Again) };
+        let events: &[A::Event] = match &outcome.decision {
             Decision::Accepted(events) => events,
             Decision::Rejected(_) => &[],
         };
-        let Encoded { draft, touched, versions, answer, bytes, .. } = encoded;
-        Proposal {
+        let Encoded { draft, touched, versions, answer, bytes } = encoded;
+        let proposal = Proposal {
             scope,
             change: Change { events, touched, draft, versions: *versions },
             policies: &self.handle.registry.policies,
-            decided_at,
+            decided_at: outcome.decided_at,
             sections: if answer.is_empty() { self.sections } else { answer },
             bytes: *bytes,
             nudge: self.nudge,
-        }
-    }
-
-    /// The decision's place in the log; none if the attempt has to start again.
-    fn commit(
-        &self,
-        stream: &Arc<Stream<A>>,
-        running: Running<'_, A>,
-        proposal: &Proposal<'_, A>,
-        progress: &mut Progress,
-    ) -> Result<Option<Place>, Error> {
-        let shared = &self.handle.shared;
-        let refusal = match running.commit(&shared.log, proposal)? {
-            Commit::Done { position, version } => return Ok(Some(Place { position, version })),
+        };
+        let refusal = match running.commit(&shared.log, &proposal)? {
+            Commit::Done { position, version } => {
+                outcome.position = position;
+                // An answer is about the version that was looked at, as its entry says.
+                if *versions > 0 {
+                    outcome.version = version;
+                }
+                return Ok(Step::Decided(position));
+            }
             Commit::Refused(refusal) => refusal,
         };
         match refusal {
-            Refusal::Locked => {
-                progress.effort.turn = true;
-                Ok(None)
-            }
-            Refusal::Conflict => self.conflict(stream, progress).map(|()| None),
+            Refusal::Locked => progress.effort.turn = true,
+            Refusal::Conflict => self.conflict(stream, &mut progress.effort)?,
             // Does not come back: the panic has passed through.
-            Refusal::PolicyPanicked => Ok(None),
-            Refusal::Violated(policy) => Err(Error::PolicyViolated { stream: stream.name.clone(), policy }),
+            Refusal::PolicyPanicked => {}
+            Refusal::Violated(policy) => {
+                return Err(Error::PolicyViolated { stream: stream.name.clone(), policy });
+            }
             Refusal::Panicked(message) => {
                 rebuild::start(shared, &self.handle.registry, stream, &message);
-                Err(Error::ApplyPanicked { stream: stream.name.clone(), message })
+                return Err(Error::ApplyPanicked { stream: stream.name.clone(), message });
             }
         }
+        Ok(Step::Again)
     }
 
     #[cold]
-    fn conflict(&self, stream: &Stream<A>, progress: &mut Progress) -> Result<(), Error> {
+    fn conflict(&self, stream: &Stream<A>, effort: &mut Effort) -> Result<(), Error> {
         let options = &self.handle.options;
-        let effort = &mut progress.effort;
         effort.conflicts += 1;
         if effort.conflicts > options.retries {
             match options.exhausted {

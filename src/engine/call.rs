@@ -6,8 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use super::Shared;
-use super::attempt::{Decided, Execution};
+use super::attempt::Execution;
 use super::handle::Handle;
 use super::history::{Happened, happened};
 use super::ids::{Claim, Claimed};
@@ -118,7 +117,11 @@ impl<'h, A: Aggregate> Call<'h, A> {
     /// As there; what `Serialize` of the command panics with passes through too.
     pub fn execute(self, stream: impl AsRef<str>, command: &A::Command) -> Result<Outcome<A>, Error> {
         let mut patience = Patience::of_thread(self.handle.options.limit());
-        run_blocking(self.run_to_disk(stream.as_ref(), command, &mut patience))
+        let mut outcome = None;
+        // No nudge: a thread commits in place if nobody else does.
+        let position = self.run(stream.as_ref(), command, &mut patience, false, &mut outcome)?;
+        run_blocking(self.handle.shared.log.wait_durable(position, &mut patience))?;
+        outcome.ok_or(Error::Closed)
     }
 
     /// [`execute`](Self::execute) for a task.
@@ -132,7 +135,11 @@ impl<'h, A: Aggregate> Call<'h, A> {
         command: &A::Command,
     ) -> Result<Outcome<A>, Error> {
         let mut patience = Patience::of_task(self.handle.options.limit(), &self.handle.shared.timer);
-        self.run_to_disk(stream.as_ref(), command, &mut patience).await
+        let mut outcome = None;
+        // A task needs the writer.
+        let position = self.run_async(stream.as_ref(), command, &mut patience, true, &mut outcome).await?;
+        self.handle.shared.log.wait_durable(position, &mut patience).await?;
+        outcome.ok_or(Error::Closed)
     }
 
     /// [`Handle::submit`](crate::Handle::submit).
@@ -147,7 +154,9 @@ impl<'h, A: Aggregate> Call<'h, A> {
     pub fn submit(self, stream: impl AsRef<str>, command: &A::Command) -> Result<Receipt<Outcome<A>>, Error> {
         let shared = &self.handle.shared;
         let mut patience = Patience::of_thread(self.handle.options.limit());
-        run_blocking(self.run(stream.as_ref(), command, &mut patience, true)).map(|it| it.receipt(shared))
+        let mut outcome = None;
+        let position = self.run(stream.as_ref(), command, &mut patience, true, &mut outcome)?;
+        Ok(Receipt::new(Arc::clone(shared), outcome, position))
     }
 
     /// [`submit`](Self::submit) for a task.
@@ -162,35 +171,58 @@ impl<'h, A: Aggregate> Call<'h, A> {
     ) -> Result<Receipt<Outcome<A>>, Error> {
         let shared = &self.handle.shared;
         let mut patience = Patience::of_task(self.handle.options.limit(), &shared.timer);
-        self.run(stream.as_ref(), command, &mut patience, true).await.map(|it| it.receipt(shared))
+        let mut outcome = None;
+        let position = self.run_async(stream.as_ref(), command, &mut patience, true, &mut outcome).await?;
+        Ok(Receipt::new(Arc::clone(shared), outcome, position))
     }
 
-    async fn run_to_disk(
-        &self,
-        stream: &str,
-        command: &A::Command,
-        patience: &mut Patience<'_>,
-    ) -> Result<Outcome<A>, Error> {
-        // A thread commits in place if nobody else does; a task needs the writer.
-        let nudge = !patience.is_thread();
-        let decided = self.run(stream, command, patience, nudge).await?;
-        self.handle.shared.log.wait_durable(decided.wait_for, patience).await?;
-        Ok(decided.outcome)
-    }
-
-    async fn run(
+    /// Leaves the outcome in its place. Returns the position up to which all must be durable before it is.
+    fn run(
         &self,
         id: &str,
         command: &A::Command,
         patience: &mut Patience<'_>,
         nudge: bool,
-    ) -> Result<Decided<A>, Error> {
+        outcome: &mut Option<Outcome<A>>,
+    ) -> Result<u64, Error> {
+        match self.plain(id, command, patience, nudge) {
+            Ok(execution) => execution.run(outcome),
+            Err(patience) => run_blocking(self.run_with_sections(id, command, patience, nudge, outcome)),
+        }
+    }
+
+    /// As [`run`](Self::run), for a task.
+    async fn run_async(
+        &self,
+        id: &str,
+        command: &A::Command,
+        patience: &mut Patience<'_>,
+        nudge: bool,
+        outcome: &mut Option<Outcome<A>>,
+    ) -> Result<u64, Error> {
+        match self.plain(id, command, patience, nudge) {
+            Ok(execution) => execution.run_async(outcome).await,
+            // Boxed: a call that says nothing keeps nothing of this in its future.
+            Err(patience) => Box::pin(self.run_with_sections(id, command, patience, nudge, outcome)).await,
+        }
+    }
+
+    /// The execution of a call that says nothing about itself; of another one only its patience.
+    fn plain<'c, 't>(
+        &self,
+        id: &'c str,
+        command: &'c A::Command,
+        patience: &'c mut Patience<'t>,
+        nudge: bool,
+    ) -> Result<Execution<'c, 't, A>, &'c mut Patience<'t>>
+    where
+        'h: 'c,
+    {
         let handle = self.handle;
         if self.own.is_some() || handle.metadata.is_some() {
-            // Boxed: a call that says nothing keeps nothing of this in its future.
-            return Box::pin(self.run_with_sections(id, command, patience, nudge)).await;
+            return Err(patience);
         }
-        Execution { handle, id, command, patience, nudge, sections: &[], always: false }.run().await
+        Ok(Execution { handle, id, command, patience, nudge, sections: &[], always: false })
     }
 
     async fn run_with_sections(
@@ -199,7 +231,8 @@ impl<'h, A: Aggregate> Call<'h, A> {
         command: &A::Command,
         patience: &mut Patience<'_>,
         nudge: bool,
-    ) -> Result<Decided<A>, Error> {
+        outcome: &mut Option<Outcome<A>>,
+    ) -> Result<u64, Error> {
         let handle = self.handle;
         handle.shared.log.check_running()?;
         handle.check_id(id)?;
@@ -222,16 +255,20 @@ impl<'h, A: Aggregate> Call<'h, A> {
             let told = identity.fingerprint(&name, command)?;
             claimed = match self.claim(identity, told, &name, patience).await? {
                 Ok(claimed) => Some(claimed),
-                Err(position) => return self.repeat(&name, position, patience).await,
+                Err(position) => {
+                    *outcome = Some(self.repeat(&name, position, patience).await?);
+                    return Ok(position);
+                }
             };
             put_command(&mut sections, &identity.id, told);
         }
         let (sections, always) = (&sections[..], claimed.is_some());
-        let decided = Execution { handle, id, command, patience, nudge, sections, always }.run().await?;
+        let execution = Execution { handle, id, command, patience, nudge, sections, always };
+        let position = execution.run_async(outcome).await?;
         if let Some(claimed) = claimed {
-            claimed.decided(decided.wait_for);
+            claimed.decided(position);
         }
-        Ok(decided)
+        Ok(position)
     }
 
     /// The right to decide, or where it was decided.
@@ -265,7 +302,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
         name: &StreamName,
         position: u64,
         patience: &mut Patience<'_>,
-    ) -> Result<Decided<A>, Error> {
+    ) -> Result<Outcome<A>, Error> {
         let log = &self.handle.shared.log;
         log.wait_durable(position, patience).await?;
         let (mut row, mut outcome) = (Vec::new(), None);
@@ -277,10 +314,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
                 Ok::<_, Error>(())
             })?;
         }
-        match outcome {
-            Some(outcome) => Ok(Decided { outcome, wait_for: position }),
-            None => Err(log.broken(format!("position {position} has an id and no entry"))),
-        }
+        outcome.ok_or_else(|| log.broken(format!("position {position} has an id and no entry")))
     }
 }
 
@@ -291,12 +325,6 @@ impl<A: Aggregate> Identity<A> {
             return Err(Error::InvalidCommandId { bytes, limit: MAX_ID_BYTES });
         }
         (self.fingerprint)(stream, command).map_err(|cause| Error::Encode { cause: cause.into() })
-    }
-}
-
-impl<A: Aggregate> Decided<A> {
-    fn receipt(self, shared: &Arc<Shared>) -> Receipt<Outcome<A>> {
-        Receipt::new(Arc::clone(shared), self.outcome, self.wait_for)
     }
 }
 

@@ -9,6 +9,7 @@
 //! all commands that wait: they hold nothing, and would only wait for it, and it for them. Two transactions may still
 //! wait for each other: see `deadlock.rs`.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -349,31 +350,36 @@ impl Locks {
 
     /// Puts a request into the lines of its parts, or makes it a holder of the whole. True if it is granted.
     fn enter(&mut self, id: usize, wakes: &mut Wakes) -> bool {
-        let access = self.requests[id].access;
-        let wants = std::mem::replace(&mut self.requests[id].wants, Scope::Whole);
-        let (tally, place) = match &wants {
-            Scope::Whole => (&mut self.wholes, Place::Whole),
-            Scope::Parts(_) => (&mut self.inside, Place::Inside { missing: 0 }),
-        };
-        *tally.of(access) += 1;
-        self.requests[id].place = place;
-        let overtaken = match self.requests[id].jumped {
-            true => self
-                .take_out(|other| wants.named().iter().any(|part| other.wants.named().contains(part)), wakes),
-            false => Vec::new(),
-        };
-        let granted = self.line_up(id, wants);
+        if !self.requests[id].jumped {
+            return self.come_in(id);
+        }
+        let wants = self.requests[id].wants.clone();
+        let meets = |other: &Request| wants.named().iter().any(|part| other.wants.named().contains(part));
+        let overtaken = self.take_out(meets, wakes);
+        let granted = self.come_in(id);
         for other in overtaken {
             self.arrived += 1;
-            let request = &mut self.requests[other];
-            request.arrived = self.arrived;
-            let wants = std::mem::replace(&mut request.wants, Scope::Whole);
-            let passed = self.line_up(other, wants);
+            self.requests[other].arrived = self.arrived;
+            let passed = self.line_up(other);
             debug_assert!(!passed, "let in by who went before it");
         }
-        let request = &self.requests[id];
-        if let Some(own) = request.number().and_then(|number| self.owners.get_mut(&number)) {
-            let tally = if place == Place::Whole { &mut own.wholes } else { &mut own.inside };
+        granted
+    }
+
+    fn come_in(&mut self, id: usize) -> bool {
+        let request = &mut self.requests[id];
+        let access = request.access;
+        let whole = request.wants == Scope::Whole;
+        let granted = if whole {
+            *self.wholes.of(access) += 1;
+            request.place = Place::Whole;
+            true
+        } else {
+            *self.inside.of(access) += 1;
+            self.line_up(id)
+        };
+        if let Some(own) = self.requests[id].number().and_then(|number| self.owners.get_mut(&number)) {
+            let tally = if whole { &mut own.wholes } else { &mut own.inside };
             *tally.of(access) += 1;
             own.granted += u32::from(granted);
         }
@@ -381,31 +387,28 @@ impl Locks {
     }
 
     /// Puts a request at the end of the lines of its parts. True if it is at the head of all.
-    fn line_up(&mut self, id: usize, wants: Scope) -> bool {
+    fn line_up(&mut self, id: usize) -> bool {
+        let Self { requests, parts, .. } = self;
         let mut missing = 0;
-        for part in wants.named() {
-            match self.parts.get_mut(part) {
-                None => {
-                    self.parts.insert(part.clone(), Line::new(id));
+        for part in requests[id].wants.named() {
+            match parts.entry(part.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(Line::new(id));
                 }
-                Some(line) => missing += usize::from(!line.push(id, &self.requests)),
+                Entry::Occupied(mut line) => missing += usize::from(!line.get_mut().push(id, requests)),
             }
         }
-        let request = &mut self.requests[id];
-        request.wants = wants;
-        if let Place::Inside { missing: counted } = &mut request.place {
-            *counted = missing;
-        }
+        requests[id].place = Place::Inside { missing };
         missing == 0
     }
 
     fn leave(&mut self, id: usize, part: &Part, wakes: &mut Wakes) {
-        let Some(line) = self.parts.get_mut(part) else { return };
-        if !line.remove(id) {
-            self.parts.remove(part);
+        let Entry::Occupied(mut entry) = self.parts.entry(part.clone()) else { return };
+        if !entry.get_mut().remove(id) {
+            entry.remove();
             return;
         }
-        while let Some(next) = line.advance(&self.requests) {
+        while let Some(next) = entry.get_mut().advance(&self.requests) {
             became_head(&mut self.requests[next], &mut self.owners, wakes);
         }
     }

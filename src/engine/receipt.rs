@@ -25,8 +25,8 @@ pub struct Receipt<T> {
 }
 
 impl<T> Receipt<T> {
-    pub(crate) fn new(shared: Arc<Shared>, outcome: T, position: u64) -> Self {
-        Self { shared, outcome: Some(outcome), position, place: None }
+    pub(crate) fn new(shared: Arc<Shared>, outcome: Option<T>, position: u64) -> Self {
+        Self { shared, outcome, position, place: None }
     }
 
     /// The position that must be durable before this outcome is: the decision's own, or, for an

@@ -163,6 +163,7 @@ impl<A: Aggregate> Stream<A> {
         self.check_fence(inner)
     }
 
+    #[inline]
     fn check_fence(&self, inner: &Inner<A>) -> Result<(), Error> {
         match &inner.fence {
             None => Ok(()),

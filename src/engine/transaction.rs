@@ -305,7 +305,7 @@ impl Transaction {
     pub fn submit(mut self) -> Result<Receipt<Committed>, Error> {
         let mut patience = Patience::of_thread(self.locking.options.limit());
         let (committed, wait_for) = run_blocking(self.settle(&mut patience, true))?;
-        Ok(Receipt::new(Arc::clone(&self.locking.shared), committed, wait_for))
+        Ok(Receipt::new(Arc::clone(&self.locking.shared), Some(committed), wait_for))
     }
 
     /// [`submit`](Self::submit) for a task.
@@ -317,7 +317,7 @@ impl Transaction {
         let shared = Arc::clone(&self.locking.shared);
         let mut patience = Patience::of_task(self.locking.options.limit(), &shared.timer);
         let (committed, wait_for) = self.settle(&mut patience, true).await?;
-        Ok(Receipt::new(Arc::clone(&shared), committed, wait_for))
+        Ok(Receipt::new(Arc::clone(&shared), Some(committed), wait_for))
     }
 }
 

@@ -155,7 +155,11 @@ impl Wakes {
         self.0.extend(others.0);
     }
 
+    #[inline]
     pub(crate) fn fire(self) {
+        if self.0.is_empty() {
+            return;
+        }
         for waiter in self.0 {
             waiter.signal();
         }
