@@ -1,34 +1,9 @@
-//! The command line: six options, parsed by hand, each with a bound and a plain word when it is wrong.
+//! The command line: six options, each with a bound and a plain word when it is wrong.
 
-use std::ffi::OsString;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 
-pub(crate) const HELP: &str = "\
-Sells a stadium: wrongly, with locks, with checks, and through a crash.
-
-Usage: cargo run --release --example match_day -- [OPTIONS]
-
-  --mode MODE    all, unsafe, pessimistic, optimistic or crash       [all]
-  --seats N      sell only the first N seats of the stadium,
-                 lower tier first, 1 to 60000                        [60000]
-  --fans N       how many come, 1 to 1000000; a quarter of them
-                 to the unsafe sale                                  [40000]
-  --threads N    how many are served at once, 1 to 512               [64]
-  --seed N       who wants what; the threads' timing stays free      [2026]
-  --file PATH    keep the log there; it must not exist yet           [a temporary file]
-  --help         this text
-
-Exits with 0 if every promise was kept, 1 if one was broken or the engine failed,
-2 if an argument is wrong. NO_COLOR turns colours off.
-";
-
-/// What the command line asks for.
-pub(crate) enum Task {
-    Sell(Args),
-    Help,
-}
+use crate::support::args::{Choice, CommandLine};
+use crate::support::home::check_new;
 
 pub(crate) struct Args {
     pub(crate) mode: Mode,
@@ -41,6 +16,49 @@ pub(crate) struct Args {
     pub(crate) crash_child: bool,
 }
 
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            mode: Mode::All,
+            seats: 60_000,
+            fans: 40_000,
+            threads: 64,
+            seed: 2026,
+            file: None,
+            crash_child: false,
+        }
+    }
+}
+
+pub(crate) fn command_line() -> CommandLine<Args> {
+    CommandLine::new("match_day", "Sells a stadium: wrongly, with locks, with checks, and through a crash.")
+        .choice("--mode MODE", "{}", |args: &mut Args| &mut args.mode)
+        .number(
+            "--seats N",
+            "sell only the first N seats of the stadium,\nlower tier first, {}",
+            1..=60_000,
+            |args| &mut args.seats,
+        )
+        .number(
+            "--fans N",
+            "how many come, {}; a quarter of them\nto the unsafe sale",
+            1..=1_000_000,
+            |args| &mut args.fans,
+        )
+        .number("--threads N", "how many are served at once, {}", 1..=512, |args| &mut args.threads)
+        .number("--seed N", "who wants what; the threads' timing stays free", 0..=u64::MAX, |args| {
+            &mut args.seed
+        })
+        .path("--file PATH", "keep the log there; it must not exist yet", "a temporary file", |args| {
+            &mut args.file
+        })
+        .hidden_switch("--crash-child", |args| &mut args.crash_child)
+        .check(|args| match &args.file {
+            Some(file) if !args.crash_child => check_new(file),
+            _ => Ok(()),
+        })
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     All,
@@ -50,93 +68,17 @@ pub(crate) enum Mode {
     Crash,
 }
 
-impl Args {
-    pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Task, String> {
-        let mut args = Self {
-            mode: Mode::All,
-            seats: 60_000,
-            fans: 40_000,
-            threads: 64,
-            seed: 2026,
-            file: None,
-            crash_child: false,
-        };
-        let mut words = words.into_iter();
-        while let Some(word) = words.next() {
-            // Only a path may be other than text, and it is a word of its own.
-            let text = word.to_string_lossy();
-            let (name, joined) = match text.split_once('=') {
-                Some((name, value)) if name.starts_with("--") => (name, Some(OsString::from(value))),
-                _ => (&*text, None),
-            };
-            match name {
-                "--help" | "-h" => return Ok(Task::Help),
-                "--crash-child" => args.crash_child = true,
-                "--mode" | "--seats" | "--fans" | "--threads" | "--seed" | "--file" => {
-                    let value = joined.or_else(|| words.next());
-                    let value = value.ok_or_else(|| format!("{name} needs a value; see --help"))?;
-                    args.set(name, value)?;
-                }
-                _ => return Err(format!("unknown argument \"{name}\"; see --help")),
-            }
-        }
-        match &args.file {
-            Some(file) if !args.crash_child => check_new(file)?,
-            _ => {}
-        }
-        Ok(Task::Sell(args))
-    }
-
-    fn set(&mut self, name: &str, value: OsString) -> Result<(), String> {
-        let text = value.to_string_lossy();
-        match name {
-            "--mode" => self.mode = Mode::named(&text)?,
-            "--seats" => self.seats = number(name, &text, 1..=60_000)?,
-            "--fans" => self.fans = number(name, &text, 1..=1_000_000)?,
-            "--threads" => self.threads = number(name, &text, 1..=512)?,
-            "--seed" => self.seed = number(name, &text, 0..=u64::MAX)?,
-            _ if text.is_empty() => return Err("--file needs a path".into()),
-            _ => self.file = Some(PathBuf::from(value)),
-        }
-        Ok(())
-    }
-}
-
-/// The log is kept in a new file, in a folder that exists.
-fn check_new(file: &Path) -> Result<(), String> {
-    if file.symlink_metadata().is_ok() {
-        return Err(format!("{} exists, and is left alone; name a file that does not", file.display()));
-    }
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(format!("there is no folder {}; create it first", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn number<N: FromStr + PartialOrd + std::fmt::Display>(
-    name: &str,
-    text: &str,
-    bounds: RangeInclusive<N>,
-) -> Result<N, String> {
-    text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
-        format!("{name} takes a whole number from {} to {}, not \"{text}\"", bounds.start(), bounds.end())
-    })
+impl Choice for Mode {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("all", Self::All),
+        ("unsafe", Self::Unsafe),
+        ("pessimistic", Self::Pessimistic),
+        ("optimistic", Self::Optimistic),
+        ("crash", Self::Crash),
+    ];
 }
 
 impl Mode {
-    fn named(name: &str) -> Result<Self, String> {
-        match name {
-            "all" => Ok(Self::All),
-            "unsafe" => Ok(Self::Unsafe),
-            "pessimistic" => Ok(Self::Pessimistic),
-            "optimistic" => Ok(Self::Optimistic),
-            "crash" => Ok(Self::Crash),
-            _ => Err(format!("--mode is all, unsafe, pessimistic, optimistic or crash, not \"{name}\"")),
-        }
-    }
-
     pub(crate) fn includes(self, mode: Self) -> bool {
         self == Self::All || self == mode
     }

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use boxoffice::history::Recorded;
 use boxoffice::layout::SeatIndex;
 
-use crate::Failure;
 use crate::desk::{Deed, Desk, Seats};
 use crate::sale::Tally;
-use crate::screen::grouped;
 use crate::stadium::Stadium;
+use crate::support::Failure;
+use crate::support::text::grouped;
 
 pub(crate) struct Findings {
     /// Sales, returns and refusals in the history.

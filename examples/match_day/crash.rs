@@ -15,11 +15,13 @@ use boxoffice::{Decision, Engine, Error, Options, Outcome, View};
 use crate::args::{Args, Mode};
 use crate::audit::audit;
 use crate::desk::{Answer, Deed, Desk};
+use crate::open;
 use crate::sale::Sale;
-use crate::screen::{Screen, grouped, plural};
 use crate::stadium::{MOST_SEATS, Stadium};
+use crate::support::Failure;
+use crate::support::screen::Screen;
+use crate::support::text::{grouped, plural};
 use crate::venue_desk::VenueDesk;
-use crate::{Failure, open};
 
 /// How many decisions the child may acknowledge before it is killed.
 const KILL_AFTER: u64 = 5_000;

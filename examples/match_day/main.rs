@@ -27,28 +27,32 @@ mod fans;
 mod map;
 mod paper_desk;
 mod sale;
-mod screen;
+mod show;
 mod stadium;
+#[path = "../support/mod.rs"]
+mod support;
 mod table;
 mod venue_desk;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use boxoffice::venue::Venue;
 use boxoffice::{Engine, Options};
 
-use args::{Args, Mode, Task};
+use args::{Args, Mode};
 use audit::Findings;
 use desk::Desk;
 use paper_desk::{Paper, PaperDesk};
 use sale::{Sale, Tally};
-use screen::{Screen, plural};
+use show::Show;
 use stadium::Stadium;
+use support::Failure;
+use support::home::Home;
+use support::promises::Promises;
+use support::screen::Screen;
+use support::text::plural;
 use venue_desk::VenueDesk;
-
-/// What ends the run early: an error of the engine, of the system, or a broken promise.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// One sale, over: what the callers saw, and what the audit of the history found.
 struct Match {
@@ -58,25 +62,7 @@ struct Match {
 }
 
 fn main() -> ExitCode {
-    let screen = Screen::new();
-    let args = match Args::parse(std::env::args_os().skip(1)) {
-        Ok(Task::Sell(args)) => args,
-        Ok(Task::Help) => {
-            screen.say(args::HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(mistake) => {
-            screen.complain(&mistake);
-            return ExitCode::from(2);
-        }
-    };
-    match match_day(&args, &screen) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            screen.complain(&failure.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    support::program::run("match_day", &args::command_line(), Args::default(), match_day)
 }
 
 fn match_day(args: &Args, screen: &Screen) -> Result<(), Failure> {
@@ -84,7 +70,7 @@ fn match_day(args: &Args, screen: &Screen) -> Result<(), Failure> {
     if args.crash_child {
         return crash::child(args, &stadium);
     }
-    let home = Home::new(args)?;
+    let home = Home::new("match_day", args.file.as_deref())?;
     introduce(args, &stadium, &home, screen);
 
     let engine = open(&home.file)?;
@@ -99,16 +85,15 @@ fn match_day(args: &Args, screen: &Screen) -> Result<(), Failure> {
         screen.say(&table::closing(&matches));
     }
 
-    let mut faults: Vec<String> = matches.iter().flat_map(Match::faults).collect();
+    let mut promises = Promises::default();
+    promises.extend(matches.iter().flat_map(Match::faults));
     if args.mode.includes(Mode::Crash) {
-        faults.extend(crash::parent(args, &stadium, &home.file, screen)?);
+        promises.extend(crash::parent(args, &stadium, &home.file, screen)?);
     }
     if let Some(kept) = home.kept() {
         screen.say(&format!("The log stays in {}.", kept.display()));
     }
-    if !faults.is_empty() {
-        return Err(format!("a promise was broken:\n  {}", faults.join("\n  ")).into());
-    }
+    promises.verdict()?;
     if args.mode != Mode::Unsafe {
         screen.say("Every promise was kept.");
     }
@@ -155,7 +140,7 @@ fn sell<D: Desk>(
 ) -> Result<Match, Failure> {
     screen.say(&format!("\n{}\n{}", screen.bold(mode.title()), mode.story()));
     let sale = Sale { stadium, fans: 0..fans, threads: args.threads, seed: args.seed };
-    let mut show = screen.show(stadium, mode.name());
+    let mut show = Show::new(screen, stadium, mode.name());
     let tally = sale.run(desk, |moment| {
         show.watch(&moment, &*desk.look()?);
         Ok(())
@@ -198,25 +183,4 @@ fn introduce(args: &Args, stadium: &Stadium, home: &Home, screen: &Screen) {
         home.file.display(),
         if home.kept().is_some() { "" } else { ", removed at the end (--file keeps one)" },
     ));
-}
-
-/// Where the log is: in the file that was asked for, or in a fresh folder that goes away again.
-struct Home {
-    file: PathBuf,
-    folder: Option<tempfile::TempDir>,
-}
-
-impl Home {
-    fn new(args: &Args) -> Result<Self, Failure> {
-        if let Some(file) = &args.file {
-            return Ok(Self { file: file.clone(), folder: None });
-        }
-        let folder = tempfile::tempdir()?;
-        Ok(Self { file: folder.path().join("match_day.boxoffice"), folder: Some(folder) })
-    }
-
-    /// The file, if it stays.
-    fn kept(&self) -> Option<&Path> {
-        self.folder.is_none().then_some(&self.file)
-    }
 }

@@ -7,6 +7,7 @@ use boxoffice::layout::{Row, SeatIndex};
 
 use crate::desk::Seats;
 use crate::stadium::Stadium;
+use crate::support::ink::Ink;
 
 /// Rows in a tier of the layout file, and where the tier lies between the pitch and the outer wall.
 const LOWER: (f64, f64, f64) = (36.0, 0.0, 0.44);
@@ -14,13 +15,6 @@ const UPPER: (f64, f64, f64) = (50.0, 0.59, 1.0);
 /// Clockwise, as the seats of a row are numbered.
 const SIDES: [&str; 8] =
     ["North", "NorthEast", "East", "SouthEast", "South", "SouthWest", "West", "NorthWest"];
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ink {
-    Ascii,
-    Shades,
-    Colours,
-}
 
 /// How many seats somebody has, and how many more than one have.
 #[derive(Clone, Copy, Default)]
@@ -135,23 +129,23 @@ impl Map {
         if count.shared > 0 {
             return self.ink.paint("X", "1;31");
         }
-        let shades = self.ink.shades();
+        let shades = shades(self.ink);
         // The first for empty, the last for full, the others in between.
         let level = match count.taken as usize {
             0 => 0,
             taken if taken == cell.seats.len() => shades.len() - 1,
             taken => 1 + taken * (shades.len() - 2) / cell.seats.len(),
         };
-        self.ink.paint(shades.get(level).copied().unwrap_or("?"), self.ink.hue(cell.category))
+        self.ink.paint(shades.get(level).copied().unwrap_or("?"), hue(cell.category))
     }
 
     /// What the characters and colours mean.
     pub(crate) fn legend(&self) -> String {
-        let shades = self.ink.shades();
+        let shades = shades(self.ink);
         let mut legend = format!("  empty {} full", shades.concat());
         if self.ink == Ink::Colours {
             for (index, name) in self.categories.iter().enumerate() {
-                legend.push_str(&format!("  {}", self.ink.paint(name, self.ink.hue(index))));
+                legend.push_str(&format!("  {}", self.ink.paint(name, hue(index))));
             }
         }
         legend + "  " + &self.ink.paint("X", "1;31") + " seats sold twice"
@@ -193,23 +187,15 @@ impl Bowl {
     }
 }
 
-impl Ink {
-    fn shades(self) -> [&'static str; 5] {
-        match self {
-            Self::Ascii => [".", ":", "+", "*", "#"],
-            Self::Shades | Self::Colours => ["·", "░", "▒", "▓", "█"],
-        }
+/// From empty to full.
+fn shades(ink: Ink) -> [&'static str; 5] {
+    match ink {
+        Ink::Ascii => [".", ":", "+", "*", "#"],
+        Ink::Shades | Ink::Colours => ["·", "░", "▒", "▓", "█"],
     }
+}
 
-    /// A colour for each category; red is left for seats that were sold twice.
-    fn hue(self, category: usize) -> &'static str {
-        ["35", "33", "37", "36", "32"].get(category).copied().unwrap_or("34")
-    }
-
-    pub(crate) fn paint(self, text: &str, style: &str) -> String {
-        match self {
-            Self::Colours => format!("\x1b[{style}m{text}\x1b[0m"),
-            Self::Ascii | Self::Shades => text.to_owned(),
-        }
-    }
+/// A colour for each category; red is left for seats that were sold twice.
+fn hue(category: usize) -> &'static str {
+    ["35", "33", "37", "36", "32"].get(category).copied().unwrap_or("34")
 }

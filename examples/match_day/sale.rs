@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
-use crate::Failure;
 use crate::desk::{Answer, Desk};
 use crate::fans::Fan;
 use crate::stadium::Stadium;
+use crate::support::Failure;
 
 /// How often somebody looks at how it goes.
 const TICK: Duration = Duration::from_millis(100);
