@@ -117,7 +117,8 @@ impl Job<'_> {
             let waited = unit.commit()?.effort().lock_waits > 0;
             return Ok(Done { status: bill.status, how: How::Skipped, waited });
         }
-        // A job before this one may have charged, and not lived to say so.
+        // A job before this one may have charged, and not lived to say so. Should the provider still be at it, then it is
+        // the key that keeps it from charging twice.
         row.mark(Mark::Asks);
         let (answer, how) = match office.till.ask(payment)? {
             Some(answer) => (answer, How::Learned),
@@ -145,7 +146,6 @@ impl Job<'_> {
 fn brief(failure: &Failure) -> String {
     match failure.downcast_ref::<boxoffice::Error>() {
         Some(boxoffice::Error::MetadataTooLarge { .. }) => "save refused: too large".into(),
-        Some(boxoffice::Error::Deadlock { .. }) => "Deadlock, at once".into(),
         Some(boxoffice::Error::WouldBlock { .. }) => "WouldBlock, at once".into(),
         Some(boxoffice::Error::LockTimeout { .. }) => "LockTimeout".into(),
         _ => failure.to_string(),

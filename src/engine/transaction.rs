@@ -33,6 +33,8 @@ use crate::sync::{Patience, run_blocking};
 /// that all of it is as it was seen; until then what it sees of one stream is of one moment, what it sees of several
 /// may not be.
 ///
+/// [`Options::wait`] is the limit of each step by itself, and of the commit.
+///
 /// A transaction belongs to the thread or task whose call first locks for it: a call from there that would wait
 /// for it is [`Error::HeldByCaller`].
 ///
@@ -279,7 +281,7 @@ impl Transaction {
     ///
     /// [`Error::Conflict`] if something that it depends on has changed, [`Error::WouldBlock`] if somebody else has
     /// locked it: nothing was stored, begin again. [`Error::PolicyViolated`], [`Error::ApplyPanicked`],
-    /// [`Error::TooLarge`]; [`Error::Busy`]; and those of the wait for the disk:
+    /// [`Error::TooLarge`], [`Error::MetadataTooLarge`]; [`Error::Busy`]; and those of the wait for the disk:
     /// [`Error::NotYetDurable`], [`Error::OutcomeUnknown`], [`Error::NotStored`].
     pub fn commit(mut self) -> Result<Committed, Error> {
         let mut patience = Patience::of_thread(self.locking.options.limit());
