@@ -22,6 +22,20 @@
 //! # Ok::<(), boxoffice::Error>(())
 //! ```
 //!
+//! | to | look at |
+//! |---|---|
+//! | sell seats, or a number of equal things | [`venue`] and [`layout`], [`flash_sale`] |
+//! | decide about something else | [`Aggregate`] |
+//! | change several streams at once, or call somebody else in between | [`Engine::transact`], [`Engine::begin`] |
+//! | be sure that a command sent twice counts once | [`Handle::call`] |
+//! | choose locks or checks, and how long to wait | [`Options`] |
+//! | follow what happens, or build a view of it | [`Engine::feed`], [`history::Projection`] |
+//! | change an event type that is in a file | [`aggregate::Upcasts`] |
+//! | check and copy a file, or only look at it | [`Handle::verify`], [`Engine::backup`], [`Builder::open_read_only`](options::Builder::open_read_only) |
+//! | test your rules, and what you do when a disk fails | `testing`, behind the feature of that name |
+//!
+//! `docs/guide.md` in the repository goes through all of it, with a program for each step.
+//!
 //! What blocks, and on what: [`Handle::execute`] on locks that others hold, on room in the write queue
 //! and on the disk; [`Handle::submit`] on the first two; [`Handle::read`] on nothing. `decide`, services
 //! and the clock run on the calling thread or task, with no mutex held.
@@ -88,3 +102,8 @@ pub mod history {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The guide's programs too.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;

@@ -65,12 +65,13 @@ pub struct Options {
     pub concurrency: Concurrency,
     /// Default: at most 5 seconds.
     pub wait: Wait,
-    /// How many times an optimistic command is decided again after a conflict. Default 5.
+    /// How many times an optimistic command is decided again after a conflict, and a
+    /// [`transact`](crate::Engine::transact) run again after a conflict or a deadlock. Default 5.
     pub retries: u32,
     /// Default: [`Exhausted::Turn`].
     pub exhausted: Exhausted,
     /// Whether a rejection is stored in the stream, with a version and a position of its own.
-    /// Default true. Otherwise it is only returned, unless its command has an id.
+    /// Default true. Otherwise it is only returned, unless its command has an id. A transaction stores none.
     pub record_rejections: bool,
 }
 
