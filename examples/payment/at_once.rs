@@ -6,7 +6,7 @@ use std::thread;
 use crate::audit::audit;
 use crate::job::{Done, How, Office};
 use crate::payment::Status;
-use crate::provider::{CARD_LIMIT, Provider};
+use crate::provider::{CARD_LIMIT, Provider, When};
 use crate::stage::Stage;
 use crate::support::Failure;
 use crate::support::promises::Promises;
@@ -24,7 +24,7 @@ pub(crate) fn new_payment(stage: &Stage<'_>, promises: &mut Promises) -> Result<
     let jobs = ["job 1", "job 2", "job 3"].map(|name| office.job("order-1", time.row(name)));
     let reader = time.row("reader");
     provider.show(time.row("provider"));
-    let (pause, line, start) = (provider.pause(), Line::new(), Barrier::new(3));
+    let (pause, line, start) = (provider.pause(When::BeforeAnswer), Line::new(), Barrier::new(3));
     let (done, seen) = thread::scope(|scope| {
         let threads = jobs.map(|job| {
             let (start, waits) = (&start, line.teller());

@@ -7,7 +7,7 @@ use boxoffice::Error;
 use crate::audit::audit;
 use crate::job::{Done, How, Luck, Office};
 use crate::payment::Status;
-use crate::provider::Provider;
+use crate::provider::{Provider, When};
 use crate::stage::Stage;
 use crate::support::Failure;
 use crate::support::promises::Promises;
@@ -28,7 +28,7 @@ pub(crate) fn scene(stage: &Stage<'_>, promises: &mut Promises) -> Result<(), Fa
     // It does not wait for locks at all: that of the job before is free the moment it has failed, or this one fails too.
     let job_3 = office.job("order-1", time.row("job 3")).with(at_once());
     provider.show(time.row("provider"));
-    let (pause, line) = (provider.pause(), Line::new());
+    let (pause, line) = (provider.pause(When::BeforeAnswer), Line::new());
     let (first, second, came) = thread::scope(|scope| {
         let first = scope.spawn(|| job_1.run(|| {}));
         let came = pause.reached();

@@ -6,7 +6,8 @@
 //! 1. **Three jobs and a reader at once.** One charges, two wait and skip, the reader does not wait.
 //! 2. **Payed or failed already.** Everybody skips.
 //! 3. **The save fails** after the charge, twice. The next job asks the provider, and charges nothing.
-//! 4. **The process is killed** between the charge and the save. The next one finishes, with one charge.
+//! 4. **The process is killed** after the charge, or during it, and before the save. The next one finishes, with one
+//!    charge.
 //! 5. **Other ways to lock:** with a limit, not at all, what is free, together; and two who wait for each other.
 //!
 //! The provider is a web server that is part of this program and keeps books of its own. After every scene what is
@@ -98,7 +99,7 @@ const PARTS: &[Part] = &[
         4,
         "4. KILLED",
         "A child process has the card charged, and is killed before it hears so.\n\
-         The next one opens the same file, and finishes.",
+         The next one opens the same file, finds the payment new, and finishes.",
         crash::scene,
     ),
     (

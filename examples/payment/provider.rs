@@ -61,18 +61,29 @@ struct Pages {
     charged: u64,
     /// How often it was only asked.
     questions: u32,
-    pause: Option<(mpsc::Sender<()>, oneshot::Receiver<()>)>,
+    pause: Option<(When, mpsc::Sender<()>, oneshot::Receiver<()>)>,
+    /// Who is told of every order that comes.
+    doorman: Option<mpsc::Sender<()>>,
     row: Option<Row>,
 }
 
-/// The provider stops before its next answer, after the charge, until this is dropped.
+/// Where the provider can be made to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// It is at work, and nothing is in its books.
+    BeforeCharge,
+    /// The charge is in its books, and the caller does not know.
+    BeforeAnswer,
+}
+
+/// The provider stops there once, until this is dropped.
 pub(crate) struct Pause {
     reached: mpsc::Receiver<()>,
     _goes_on: oneshot::Sender<()>,
 }
 
 impl Pause {
-    /// Blocks until the charge is in the books and only the answer is missing.
+    /// Blocks until the provider has come there.
     pub(crate) fn reached(&self) -> Result<(), Failure> {
         self.reached.recv_timeout(PATIENCE).map_err(|_| "nobody asked the provider for a charge".into())
     }
@@ -98,11 +109,18 @@ impl Provider {
         self.books.pages().row = Some(row);
     }
 
-    pub(crate) fn pause(&self) -> Pause {
+    pub(crate) fn pause(&self, when: When) -> Pause {
         let (tell, reached) = mpsc::channel();
         let (goes_on, wait) = oneshot::channel();
-        self.books.pages().pause = Some((tell, wait));
+        self.books.pages().pause = Some((when, tell, wait));
         Pause { reached, _goes_on: goes_on }
+    }
+
+    /// Hears of every order from now on, when it comes.
+    pub(crate) fn orders(&self) -> mpsc::Receiver<()> {
+        let (tell, told) = mpsc::channel();
+        self.books.pages().doorman = Some(tell);
+        told
     }
 
     /// What it did with a payment, whatever the keys.
@@ -155,6 +173,9 @@ impl Books {
         let answer = {
             let mut pages = self.pages();
             pages.counts.entry(order.payment.clone()).or_default().orders += 1;
+            if let Some(doorman) = &pages.doorman {
+                let _ = doorman.send(());
+            }
             let first =
                 pages.keys.entry(order.key.clone()).or_insert_with(|| (order.clone(), Arc::default()));
             if first.0 != order {
@@ -164,21 +185,26 @@ impl Books {
         };
         // Two calls with one key at one moment: the second waits for the first.
         let answer = answer.get_or_init(|| self.charge(&order)).await.clone();
-        let pause = self.pages().pause.take();
-        if let Some((tell, goes_on)) = pause {
-            let _ = tell.send(());
-            let _ = goes_on.await;
-        }
+        self.may_stop(When::BeforeAnswer).await;
         if let Some(row) = &self.pages().row {
             row.rest();
         }
         Some(answer)
     }
 
+    async fn may_stop(&self, here: When) {
+        let pause = self.pages().pause.take_if(|(when, ..)| *when == here);
+        if let Some((_, tell, goes_on)) = pause {
+            let _ = tell.send(());
+            let _ = goes_on.await;
+        }
+    }
+
     async fn charge(&self, order: &Order) -> Answer {
         if let Some(row) = &self.pages().row {
             row.now(Kind::Charges);
         }
+        self.may_stop(When::BeforeCharge).await;
         tokio::time::sleep(self.takes).await;
         if order.cents > CARD_LIMIT {
             return Answer::Declined { reason: "above the limit of the card".into() };

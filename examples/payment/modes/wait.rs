@@ -9,7 +9,7 @@ use boxoffice::{Error, Options};
 use crate::audit::audit;
 use crate::job::{How, Office};
 use crate::payment::Status;
-use crate::provider::Provider;
+use crate::provider::{Provider, When};
 use crate::stage::Stage;
 use crate::support::Failure;
 use crate::support::promises::Promises;
@@ -33,7 +33,7 @@ pub(crate) fn not_for_ever(stage: &Stage<'_>, promises: &mut Promises) -> Result
     let row = time.row("no wait");
     let eager = office.job("order-1", row.clone()).with(at_once());
     let elsewhere = office.job("order-2", row).with(at_once());
-    let pause = provider.pause();
+    let pause = provider.pause(When::BeforeAnswer);
     let (held, late, busy, other) = thread::scope(|scope| {
         let held = scope.spawn(|| holder.run(|| {}));
         let reached = pause.reached();
