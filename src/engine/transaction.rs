@@ -105,6 +105,12 @@ impl Transaction {
         self.metadata = Some(mine.overlaid(metadata));
     }
 
+    /// What this transaction has been through so far: waits for locks, and, as a rerun of
+    /// [`Engine::transact`](crate::Engine::transact), conflicts.
+    pub fn effort(&self) -> Effort {
+        self.locking.effort
+    }
+
     /// Takes several locks at once: in one order for all transactions, by type and id, so that two that know what they
     /// will need cannot deadlock. Under [`Concurrency::Optimistic`] it notes that all this is depended on.
     ///

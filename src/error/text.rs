@@ -17,7 +17,12 @@ impl fmt::Display for Error {
             Self::Deadlock { cycle } => {
                 f.write_str("transactions wait for each other at ")?;
                 for (index, stream) in cycle.iter().enumerate() {
-                    write!(f, "{}{stream}", if index == 0 { "" } else { ", " })?;
+                    match index.checked_sub(1).and_then(|before| cycle.get(before)) {
+                        // Both hold a share of the one and want all of it.
+                        Some(before) if before == stream => {}
+                        Some(_) => write!(f, ", {stream}")?,
+                        None => write!(f, "{stream}")?,
+                    }
                 }
                 f.write_str("; drop this one and begin again")
             }
