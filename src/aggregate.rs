@@ -235,6 +235,54 @@ impl<'a, S> Context<'a, S> {
     pub fn scope(&self) -> &'a Scope {
         self.scope
     }
+
+    /// The same time and scope with other services: for an aggregate that has more of its own, and leaves the
+    /// decision to another one.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    ///
+    /// use boxoffice::flash_sale::{FlashSale, FlashSaleCommand, FlashSaleEvent, FlashSaleState, Rejection};
+    /// use boxoffice::{Aggregate, Context, Engine, Events};
+    ///
+    /// /// A sale that counts its decisions.
+    /// struct Counted;
+    ///
+    /// impl Aggregate for Counted {
+    ///     const TYPE: &'static str = "counted";
+    ///     type State = FlashSaleState;
+    ///     type Command = FlashSaleCommand;
+    ///     type Event = FlashSaleEvent;
+    ///     type Rejection = Rejection;
+    ///     type Services = AtomicU32;
+    ///
+    ///     fn decide(
+    ///         state: &FlashSaleState,
+    ///         command: &FlashSaleCommand,
+    ///         ctx: &Context<'_, AtomicU32>,
+    ///     ) -> Result<Events<FlashSaleEvent>, Rejection> {
+    ///         assert!(ctx.services().fetch_add(1, Ordering::Relaxed) < 2);
+    ///         FlashSale::decide(state, command, &ctx.with_services(&()))
+    ///     }
+    ///
+    ///     fn apply(state: &mut FlashSaleState, event: &FlashSaleEvent) {
+    ///         FlashSale::apply(state, event);
+    ///     }
+    /// }
+    ///
+    /// let engine = Engine::builder().aggregate::<Counted>().in_memory()?;
+    /// let sales = engine.handle::<Counted>(AtomicU32::new(0))?;
+    /// assert!(sales.execute("lamp", &FlashSaleCommand::create(1))?.is_accepted());
+    /// assert!(sales.execute("lamp", &FlashSaleCommand::purchase("ada", 1))?.is_accepted());
+    /// # engine.close()?;
+    /// # Ok::<(), boxoffice::Error>(())
+    /// ```
+    pub fn with_services<'b, T>(&self, services: &'b T) -> Context<'b, T>
+    where
+        'a: 'b,
+    {
+        Context { now: self.now, services, scope: self.scope }
+    }
 }
 
 /// The events of one decision, in order. A single event needs no allocation.
