@@ -1,0 +1,56 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::support::args::CommandLine;
+use crate::support::home::check_new;
+
+pub(crate) struct Args {
+    window: Option<Duration>,
+    price: Option<Duration>,
+    pub(crate) seed: u64,
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { window: None, price: None, seed: 2026, file: None }
+    }
+}
+
+impl Args {
+    pub(crate) fn windows(&self) -> Vec<Duration> {
+        self.window.map_or_else(|| vec![Duration::ZERO, Duration::from_secs(1)], |window| vec![window])
+    }
+
+    /// How long the price of a seat takes.
+    pub(crate) fn price(&self) -> Duration {
+        self.price.unwrap_or(Duration::from_millis(1))
+    }
+}
+
+pub(crate) fn command_line() -> CommandLine<Args> {
+    CommandLine::new("ticket_booking", "Sells 1,000 seats to 1,200 customers, rightly and wrongly.")
+        .time(
+            "--window TIME",
+            "within which the customers come, such as 0 or 10s",
+            Duration::from_secs(60),
+            "0, then 1s",
+            |args: &mut Args| &mut args.window,
+        )
+        .time(
+            "--price TIME",
+            "how long the price takes: between read and write,\nor inside the engine's decision",
+            Duration::from_millis(100),
+            "1ms",
+            |args| &mut args.price,
+        )
+        .number("--seed N", "who comes when; the threads' timing stays free", 0..=u64::MAX, |args| {
+            &mut args.seed
+        })
+        .path("--file PATH", "keep the log there; it must not exist yet", "a temporary file", |args| {
+            &mut args.file
+        })
+        .check(|args| args.file.as_deref().map_or(Ok(()), check_new))
+}

@@ -1,0 +1,210 @@
+//! The ways of selling: what a program calls for a customer, and what the customer hears.
+
+use std::thread;
+use std::time::Duration;
+
+use boxoffice::history::{Happened, History};
+use boxoffice::layout::{Layout, SeatIndex};
+use boxoffice::options::Wait;
+use boxoffice::venue::{Request, Venue, VenueCommand, VenueEvent, VenueServices};
+use boxoffice::{Aggregate, Engine, Error, Handle, Options};
+
+use crate::SEATS;
+use crate::paper::{Command, Event, Paper};
+use crate::support::Failure;
+
+/// How long a call may wait. Ample: with no window at all, 1,200 stand in line for the same seat.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Simple,
+    Occ,
+    Zen,
+    Pessimistic,
+    Optimistic,
+    Skipping,
+}
+
+impl Way {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Simple, Self::Occ, Self::Zen, Self::Pessimistic, Self::Optimistic, Self::Skipping];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Occ => "occ",
+            Self::Zen => "zen",
+            Self::Pessimistic => "pessimistic",
+            Self::Optimistic => "optimistic",
+            Self::Skipping => "skipping",
+        }
+    }
+}
+
+/// What a customer hears.
+pub(crate) struct Answer {
+    pub(crate) told: Told,
+    /// How often somebody else was quicker.
+    pub(crate) conflicts: u32,
+}
+
+pub(crate) enum Told {
+    /// Here is your ticket.
+    Sold,
+    /// The seat that you saw is gone, although others are free. Try your luck again.
+    Gone,
+    SoldOut,
+}
+
+/// What is stored of a sale, in the words of this example.
+pub(crate) enum Deed {
+    Sold(SeatIndex),
+    SoldOut,
+    Other,
+}
+
+/// Somebody who sells the seats of one show. Shared by all threads.
+pub(crate) trait Seller: Sync {
+    type Show: Aggregate;
+
+    fn sell(&self, customer: u64) -> Result<Answer, Error>;
+
+    /// How many seats have a name on them.
+    fn taken(&self) -> Result<u64, Error>;
+
+    fn history(&self) -> Result<History<Self::Show>, Error>;
+
+    fn deed(what: &Happened<Self::Show>) -> Deed;
+}
+
+/// Reads, asks for the price, and writes.
+pub(crate) struct PaperSeller<'s, const POLICED: bool> {
+    papers: Handle<Paper<POLICED>>,
+    show: &'s str,
+    way: Way,
+    price: Duration,
+}
+
+impl<'s, const POLICED: bool> PaperSeller<'s, POLICED> {
+    pub(crate) fn open(engine: &Engine, way: Way, show: &'s str, price: Duration) -> Result<Self, Error> {
+        let options = Options { wait: Wait::AtMost(PATIENCE), ..Options::default() };
+        let papers = engine.handle::<Paper<POLICED>>(())?.with(options);
+        let _ = papers.execute(show, &Command::Unfold { seats: SEATS })?;
+        Ok(Self { papers, show, way, price })
+    }
+}
+
+impl<const POLICED: bool> Seller for PaperSeller<'_, POLICED> {
+    type Show = Paper<POLICED>;
+
+    fn sell(&self, customer: u64) -> Result<Answer, Error> {
+        let seen = self.papers.read(self.show)?;
+        let Some(seat) = seen.first_free() else {
+            return Ok(Answer { told: Told::SoldOut, conflicts: 0 });
+        };
+        // Here lies the mistake: what was read may not be so any more when the price has come.
+        thread::sleep(self.price);
+        let version = (self.way == Way::Occ).then(|| seen.version_of(seat));
+        match self.papers.execute(self.show, &Command::Write { customer, seat, version }) {
+            Ok(outcome) if outcome.is_accepted() => Ok(Answer { told: Told::Sold, conflicts: 0 }),
+            Ok(_) | Err(Error::PolicyViolated { .. }) => Ok(Answer { told: Told::Gone, conflicts: 1 }),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn taken(&self) -> Result<u64, Error> {
+        Ok(self.papers.read(self.show)?.taken())
+    }
+
+    fn history(&self) -> Result<History<Self::Show>, Error> {
+        self.papers.history(self.show)
+    }
+
+    fn deed(what: &Happened<Self::Show>) -> Deed {
+        match what {
+            Happened::Event(Event::Written { seat, .. }) => Deed::Sold(*seat),
+            _ => Deed::Other,
+        }
+    }
+}
+
+/// Says what is wanted. The engine chooses, asks for the price and decides.
+pub(crate) struct VenueSeller<'s> {
+    venues: Handle<Venue>,
+    show: &'s str,
+    way: Way,
+}
+
+impl<'s> VenueSeller<'s> {
+    pub(crate) fn open(engine: &Engine, way: Way, show: &'s str, price: Duration) -> Result<Self, Failure> {
+        let services = VenueServices::default().with_pricing(move |cart: &Request<'_, u64>| {
+            thread::sleep(price);
+            cart.list_price()
+        });
+        let options = match way {
+            Way::Optimistic => Options::optimistic(),
+            _ => Options::pessimistic(),
+        };
+        let venues = engine.handle::<Venue>(services)?;
+        let venues = venues.with(Options { wait: Wait::AtMost(PATIENCE), ..options });
+        let _ = venues.execute(show, &VenueCommand::create(hall()?))?;
+        Ok(Self { venues, show, way })
+    }
+
+    /// The same, with the first seat that nobody has locked.
+    fn skip(&self, wish: &VenueCommand) -> Result<Option<Answer>, Error> {
+        let options = Options { wait: Wait::SkipLocked, record_rejections: false, ..self.venues.options() };
+        match self.venues.with(options).execute(self.show, wish) {
+            Ok(outcome) if outcome.is_accepted() => Ok(Some(Answer { told: Told::Sold, conflicts: 0 })),
+            // All that is left is locked, or the choice was lost too often: it remains to stand in line.
+            Ok(_) | Err(Error::WouldBlock { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// 40 rows of 25 seats.
+fn hall() -> Result<Layout, Failure> {
+    let rows = (1..=SEATS / 25).map(|row| format!("R{row}"));
+    let plan = Layout::builder().category("stalls", 4_500);
+    Ok(rows.fold(plan, |plan, row| plan.row(row, "stalls", [(1, 25)])).build()?)
+}
+
+impl Seller for VenueSeller<'_> {
+    type Show = Venue;
+
+    fn sell(&self, customer: u64) -> Result<Answer, Error> {
+        let wish = VenueCommand::reserve_best(customer, 1);
+        if self.way == Way::Skipping
+            && let Some(answer) = self.skip(&wish)?
+        {
+            return Ok(answer);
+        }
+        let outcome = self.venues.execute(self.show, &wish)?;
+        let told = match outcome.rejection().map(|no| no.reason()) {
+            None => Told::Sold,
+            Some("sold_out") => Told::SoldOut,
+            Some(_) => Told::Gone,
+        };
+        Ok(Answer { told, conflicts: outcome.effort().conflicts })
+    }
+
+    fn taken(&self) -> Result<u64, Error> {
+        Ok(self.venues.read(self.show)?.sold().into())
+    }
+
+    fn history(&self) -> Result<History<Venue>, Error> {
+        self.venues.history(self.show)
+    }
+
+    fn deed(what: &Happened<Venue>) -> Deed {
+        match what {
+            Happened::Event(VenueEvent::Reserved { seats, .. }) => {
+                seats.first().map_or(Deed::Other, |seat| Deed::Sold(*seat))
+            }
+            Happened::Rejection(no) if no.reason() == "sold_out" => Deed::SoldOut,
+            _ => Deed::Other,
+        }
+    }
+}
