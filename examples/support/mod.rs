@@ -12,6 +12,8 @@ pub(crate) mod program;
 pub(crate) mod promises;
 pub(crate) mod screen;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 pub(crate) mod text;
 
 /// What ends a program early: an error of the engine, of the system, or a broken promise.

@@ -30,7 +30,7 @@ pub(crate) fn duration(time: Duration) -> String {
     let (value, unit) = match time.as_micros() {
         0 => return "0 s".into(),
         1..1_000 => (time.as_micros() as f64, "us"),
-        1_000..1_000_000 => (time.as_secs_f64() * 1e3, "ms"),
+        1_000..999_500 => (time.as_secs_f64() * 1e3, "ms"),
         _ => (time.as_secs_f64(), "s"),
     };
     let decimals = usize::from(value < 10.0);

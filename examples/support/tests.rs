@@ -1,0 +1,154 @@
+//! What the examples share, tested wherever an example's tests run.
+//!
+//! Goal: an argument is taken or refused with one clear line; tables and bars say what they were given.
+//!
+//! Method: texts are compared as they are printed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::args::{Asked, Choice, CommandLine};
+use super::bar::{Bar, Share};
+use super::ink::Ink;
+use super::promises::Promises;
+use super::table::{Column, Table};
+use super::text::{duration, grouped, pad, plural, width};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Fast,
+    Slow,
+}
+
+impl Choice for Mode {
+    const ALL: &'static [(&'static str, Self)] = &[("fast", Self::Fast), ("slow", Self::Slow)];
+}
+
+#[derive(Debug)]
+struct Args {
+    mode: Mode,
+    seats: u32,
+    wait: Option<Duration>,
+    file: Option<PathBuf>,
+    child: bool,
+}
+
+fn ask(words: &[&str]) -> Result<Asked<Args>, String> {
+    let args = Args { mode: Mode::Fast, seats: 7, wait: None, file: None, child: false };
+    let line = CommandLine::new("shop", "Sells.")
+        .choice("MODE", "{}", |args: &mut Args| &mut args.mode)
+        .number("--seats N", "how many,\n{}", 1..=9, |args| &mut args.seats)
+        .time("--wait TIME", "how long", Duration::from_secs(2), "none", |args| &mut args.wait)
+        .path("--file PATH", "where", "a temporary file", |args| &mut args.file)
+        .hidden_switch("--child", |args| &mut args.child)
+        .check(|args| if args.seats == 5 { Err("not five".into()) } else { Ok(()) });
+    line.parse(args, words.iter().map(OsString::from))
+}
+
+fn args(words: &[&str]) -> Args {
+    match ask(words) {
+        Ok(Asked::Run(args)) => args,
+        Ok(Asked::Help(_)) => panic!("{words:?}: help"),
+        Err(mistake) => panic!("{words:?}: {mistake}"),
+    }
+}
+
+#[test]
+fn arguments_are_taken_in_any_order_and_form() {
+    let none = args(&[]);
+    assert_eq!((none.mode, none.seats, none.wait, none.file, none.child), (Mode::Fast, 7, None, None, false));
+    let all = args(&["--seats=9", "slow", "--file", "a b", "--wait", "250ms", "--child"]);
+    assert_eq!((all.mode, all.seats, all.child), (Mode::Slow, 9, true));
+    assert_eq!((all.wait, all.file), (Some(Duration::from_millis(250)), Some(PathBuf::from("a b"))));
+    assert_eq!(args(&["--wait", "0"]).wait, Some(Duration::ZERO));
+    assert_eq!(args(&["--wait", "2s"]).wait, Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn a_wrong_argument_is_one_clear_line() {
+    for (words, mistake) in [
+        (&["--seats", "0"][..], "--seats takes a whole number from 1 to 9, not \"0\""),
+        (&["--seats", "ten"], "--seats takes a whole number from 1 to 9, not \"ten\""),
+        (&["--seats"], "--seats needs a value; see --help"),
+        (&["--seats", "5"], "not five"),
+        (&["--wait", "3s"], "--wait takes a time such as 250ms or 2s, up to 2s, not \"3s\""),
+        (&["--wait", "1"], "--wait takes a time such as 250ms or 2s, up to 2s, not \"1\""),
+        (&["--wait", "-1s"], "--wait takes a time such as 250ms or 2s, up to 2s, not \"-1s\""),
+        (&["--file="], "--file needs a path"),
+        (&["medium"], "MODE is fast or slow, not \"medium\""),
+        (&["slow", "fast"], "unknown argument \"fast\"; see --help"),
+        (&["--seat", "3"], "unknown argument \"--seat\"; see --help"),
+        (&["-x"], "unknown argument \"-x\"; see --help"),
+        (&["MODE"], "MODE is fast or slow, not \"MODE\""),
+    ] {
+        match ask(words) {
+            Err(said) => assert_eq!(said, mistake, "{words:?}"),
+            Ok(_) => panic!("{words:?} was taken"),
+        }
+    }
+}
+
+#[test]
+fn the_help_shows_bounds_and_defaults() {
+    let Ok(Asked::Help(help)) = ask(&["--seats", "3", "--help"]) else { panic!("no help") };
+    for line in [
+        "Usage: cargo run --release --example shop -- [MODE] [OPTIONS]",
+        "  MODE           fast or slow                                        [fast]",
+        "  --seats N      how many,",
+        "                 1 to 9                                              [7]",
+        "  --wait TIME    how long                                            [none]",
+    ] {
+        assert!(help.lines().any(|found| found == line), "{line:?} is not in\n{help}");
+    }
+    assert!(!help.contains("--child"), "{help}");
+}
+
+#[test]
+fn columns_are_as_wide_as_their_widest_cell_whatever_its_colour() {
+    let mut table = Table::new([Column::left("name"), Column::right("n").at_least(4)]);
+    table.row(["ada", "1"]);
+    table.rule();
+    table.row(["\x1b[1;31mbenedict\x1b[0m", "23,456"]);
+    let expected = "  name           n\n  ----------------\n  ada            1\n  ----------------\n  \
+                    \x1b[1;31mbenedict\x1b[0m  23,456\n";
+    assert_eq!(table.to_string(), expected);
+}
+
+#[test]
+fn a_bar_is_as_long_as_its_part_and_hides_nothing() {
+    let bar = Bar::new(Ink::Ascii, 10, 1_000);
+    assert_eq!(bar.filled(0), "[..........]");
+    assert_eq!(bar.filled(500), "[#####.....]");
+    assert_eq!(bar.filled(1_000), "[##########]");
+    assert_eq!(bar.filled(5_000), "[##########]");
+    // One of a thousand is seen, at either end.
+    assert_eq!(bar.filled(1), "[#.........]");
+    assert_eq!(bar.filled(999), "[#########.]");
+    assert_eq!(bar.stacked(&[Share::good(998), Share::bad(1), Share::rest(1)]), "[########X.]");
+    assert_eq!(bar.stacked(&[Share::good(300)]), "[###       ]");
+    assert_eq!(Bar::new(Ink::Ascii, 20, 1_000).scale(), "0        500     1,000");
+    assert_eq!(width(&Bar::new(Ink::Colours, 10, 3).filled(2)), 12);
+}
+
+#[test]
+fn numbers_and_times_are_readable() {
+    assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    assert_eq!((plural(1, "seat"), plural(2_000, "seat")), ("1 seat".into(), "2,000 seats".into()));
+    let micros = [0, 350, 4_200, 350_000, 999_999, 1_500_000, 10_000_000];
+    let said = micros.map(|micros| duration(Duration::from_micros(micros)));
+    assert_eq!(said, ["0 s", "350 us", "4.2 ms", "350 ms", "1 s", "1.5 s", "10 s"]);
+    assert_eq!((pad("ab", 4), pad("\x1b[1mab\x1b[0m", 3)), ("ab  ".into(), "\x1b[1mab\x1b[0m ".into()));
+}
+
+#[test]
+fn a_broken_promise_is_named_and_a_kept_one_is_not() {
+    let mut promises = Promises::default();
+    promises.equal("seats", 3, 3);
+    promises.check(true, || "never said".into());
+    assert!(promises.verdict().is_ok());
+    promises.equal("seats", 4, 3);
+    promises.extend(["another".to_owned()]);
+    let said = promises.verdict().err().map(|error| error.to_string());
+    assert_eq!(said.as_deref(), Some("a promise was broken:\n  seats: found 4, promised 3\n  another"));
+}
