@@ -7,7 +7,7 @@ use boxoffice::Handle;
 use boxoffice::clock::Timestamp;
 use boxoffice::history::Happened;
 
-use crate::event::Event;
+use crate::event::{Event, Refusal};
 use crate::garage::{Garage, tariff};
 use crate::state::{Bay, Plan, Plate};
 use crate::support::Failure;
@@ -32,11 +32,18 @@ pub(crate) fn read(garages: &Handle<Garage>, id: &str, promises: &mut Promises) 
         ledger.version = record.version;
         match record.what {
             Happened::Event(event) => ledger.enter(event, promises),
-            Happened::Rejection(no) => *ledger.refused.entry(no.reason()).or_default() += 1,
+            Happened::Rejection(no) => {
+                promises.check(no != Refusal::Full || ledger.is_full(), || {
+                    format!("{id}: version {} says full, and a bay is free", ledger.version)
+                });
+                *ledger.refused.entry(no.reason()).or_default() += 1;
+            }
         }
     }
     let view = garages.read(id)?;
-    promises.equal(&format!("{id}: cars inside"), view.cars.size(), ledger.inside.len());
+    let taken = view.bays.iter().flatten().count();
+    let inside = ledger.inside.len();
+    promises.equal(&format!("{id}: cars, and bays taken"), (view.cars.size(), taken), (inside, inside));
     for (bay, (plate, since)) in &ledger.inside {
         let shown = view.stay(*bay).map(|stay| (&stay.plate, stay.since));
         promises.equal(&format!("{id}: bay {}", bay.0), shown, Some((plate, *since)));
@@ -45,6 +52,14 @@ pub(crate) fn read(garages: &Handle<Garage>, id: &str, promises: &mut Promises) 
 }
 
 impl Ledger {
+    /// Whether every bay that any car may use has one.
+    fn is_full(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| {
+            let mut bays = (0..plan.levels * plan.bays).map(Bay);
+            bays.all(|bay| plan.is_for_disabled(bay) || self.inside.contains_key(&bay))
+        })
+    }
+
     fn enter(&mut self, event: Event, promises: &mut Promises) {
         match event {
             Event::Opened(plan) => self.plan = Some(plan),
