@@ -109,8 +109,8 @@ pub(crate) fn what_is_refused(
 pub(crate) fn said(outcome: &Outcome<Hall>) -> String {
     match (outcome.events(), outcome.rejection()) {
         (_, Some(no)) => no.refusal.to_string(),
-        ([VenueEvent::Reserved { customer, price_total, .. }], _) => {
-            format!("{customer} has it for {}", crate::story::money(*price_total))
+        ([VenueEvent::Reserved { price_total, .. }], _) => {
+            format!("reserved for {}", crate::story::money(*price_total))
         }
         ([VenueEvent::Released { .. }], _) => "it is free".into(),
         _ => "done".into(),
