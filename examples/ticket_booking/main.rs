@@ -105,6 +105,7 @@ fn book(args: &Args, screen: &Screen) -> Result<(), Failure> {
         }
         screen.say(&report::report(&sales, screen));
     }
+    screen.say(&format!("\n{}", report::NOTES.trim_end()));
     never_again::show(&engine, screen, &mut promises)?;
     engine.close()?;
     if let Some(kept) = home.kept() {

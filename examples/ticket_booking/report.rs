@@ -53,7 +53,7 @@ pub(crate) fn report(sales: &[Sale], screen: &Screen) -> String {
     let [once, twice, never] = [Share::good(1), Share::bad(1), Share::rest(1)]
         .map(|share| Bar::new(screen.ink(), 1, 1).stacked(&[share]));
     format!(
-        "\n{table}\n{bars}  {:<12}{}\n  seats: {once} sold once  {twice} sold twice  {never} left unsold\n\n{NOTES}",
+        "\n{table}\n{bars}  {:<12}{}\n  seats: {once} sold once  {twice} sold twice  {never} left unsold",
         "",
         bar.scale(),
     )
@@ -67,7 +67,8 @@ pub(crate) fn title(window: Duration, screen: &Screen) -> String {
     format!("\n{}", screen.bold(&title))
 }
 
-const NOTES: &str = "\
+/// What the table cannot say in its heads.
+pub(crate) const NOTES: &str = "\
 Succeeded: customers who got a ticket. Claimed: seats with a name on them; the difference is people who will meet.
 Gone: told that the seat is gone, although others were free. Conflicts of the engine's own are decided again and
 told to nobody. They all want the same seat first, so its prices are asked for one after the other, unless
