@@ -41,7 +41,7 @@ pub(crate) fn command_line() -> CommandLine<Args> {
         )
         .time(
             "--price TIME",
-            "how long the price takes: between read and write,\nor inside the engine's decision",
+            "how long the price takes: between read and write,\nor inside the engine's decision; at least 1ms",
             Duration::from_millis(100),
             "1ms",
             |args| &mut args.price,
@@ -52,5 +52,9 @@ pub(crate) fn command_line() -> CommandLine<Args> {
         .path("--file PATH", "keep the log there; it must not exist yet", "a temporary file", |args| {
             &mut args.file
         })
-        .check(|args| args.file.as_deref().map_or(Ok(()), check_new))
+        .check(|args| match args.price {
+            // With nothing between read and write, the simple way might get away with it.
+            Some(Duration::ZERO) => Err("--price takes at least 1ms".into()),
+            _ => args.file.as_deref().map_or(Ok(()), check_new),
+        })
 }
