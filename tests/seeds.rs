@@ -10,6 +10,8 @@
 
 mod support;
 
+#[path = "seeds/book_my_seat.rs"]
+mod book_my_seat;
 #[path = "seeds/flash_sale.rs"]
 mod flash_sale;
 #[path = "seeds/halls.rs"]
