@@ -16,6 +16,12 @@ mod book_my_seat;
 mod flash_sale;
 #[path = "seeds/halls.rs"]
 mod halls;
+#[path = "seeds/payment.rs"]
+mod payment;
+#[path = "seeds/payment_failures.rs"]
+mod payment_failures;
+#[path = "seeds/payment_locks.rs"]
+mod payment_locks;
 #[path = "seeds/seat_reservation.rs"]
 mod seat_reservation;
 #[path = "seeds/seat_reservation_faults.rs"]
