@@ -39,6 +39,8 @@ fn a_hold_is_there_until_its_deadline_and_not_at_it() {
         assert_eq!(state.status(seat, at(14)), Some(status));
         assert_eq!(state.status(seat, at(15)), Some(SeatStatus::Free));
         assert_eq!((state.holder(seat), state.sales(seat)), (None, 0));
+        assert_eq!(state.hold_on(seat, at(14)), state.hold(token, at(14)));
+        assert_eq!((state.hold_on(seat, at(14)).unwrap().token, state.hold_on(seat, at(15))), (token, None));
     }
     assert_eq!((state.available(at(14)), state.available(at(15)), state.sold()), (4, 6, 0));
     // Also for the customer's own cart, and by its label.
@@ -54,6 +56,7 @@ fn a_hold_is_there_until_its_deadline_and_not_at_it() {
     // Somebody takes one of its seats, and the other is as it was: lapsed, and free.
     run_at(&mut state, &reserve, at(15)).unwrap();
     assert!(!state.is_free(SeatIndex(0), at(15)) && state.is_free(SeatIndex(1), at(15)));
+    assert_eq!(state.hold_on(SeatIndex(0), at(14)), None);
     assert_eq!(reason(&state, &VenueCommand::confirm(1, token), 15), "hold_expired");
 }
 

@@ -80,6 +80,11 @@ impl<C: CustomerId> VenueState<C> {
         self.slot(token.seat())?.hold(token).map(|hold| &**hold).filter(|hold| hold.is_live(now))
     }
 
+    /// The hold that is live on this seat at `now`, with its token: what a customer holds is found again by it.
+    pub fn hold_on(&self, seat: SeatIndex, now: Timestamp) -> Option<&Hold<C>> {
+        self.slot(seat)?.any_hold().map(|hold| &**hold).filter(|hold| hold.is_live(now))
+    }
+
     /// How often this seat was sold in its life: reserved, or confirmed after a hold. Giving it back takes
     /// nothing off. Counts up to 65,535 and stops there; 0 for a seat that does not exist.
     ///

@@ -1,0 +1,165 @@
+//! The office: the engine, opened and closed, and what is read from it and set back in it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boxoffice::error::Error;
+use boxoffice::layout::SeatIndex;
+use boxoffice::options::Wait;
+use boxoffice::venue::{Venue, VenueCommand, VenueServices};
+use boxoffice::{Engine, Handle, Options, Scope, Transaction, View};
+use smol_str::SmolStr;
+
+use crate::cinema::{Cinema, SEED, SHOWS, Show};
+use crate::paper::{Paper, PaperCommand};
+use crate::standing::{Standing, bookings, now};
+use crate::trouble::Trouble;
+
+/// A hall whose customers are known by the text that a browser sends.
+pub(crate) type Hall = Venue<SmolStr>;
+pub(crate) type HallCommand = VenueCommand<SmolStr>;
+
+/// Ample, for a slow disk and a long line for one seat.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The engine with its handles, shared by all requests.
+pub(crate) struct Office {
+    pub(crate) engine: Engine,
+    pub(crate) halls: Handle<Hall>,
+    pub(crate) papers: Handle<Paper>,
+    pub(crate) cinema: Cinema,
+    pub(crate) terms: Terms,
+}
+
+/// What is the same for every request.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    /// How long a hold lasts if the client does not say.
+    pub(crate) hold: Duration,
+    /// How long an unsafe booking thinks about each seat if the client does not say.
+    pub(crate) delay: Duration,
+}
+
+/// The hall and the paper of a show, one after the other.
+pub(crate) struct Sight {
+    pub(crate) hall: View<Hall>,
+    pub(crate) paper: View<Paper>,
+}
+
+impl Office {
+    /// Opens the file, and every show that it does not have yet. Blocks.
+    pub(crate) fn open(file: &Path, terms: Terms) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        // Who is refused need not be on record: anybody can ask for a taken seat a thousand times.
+        let options =
+            Options { wait: Wait::AtMost(PATIENCE), record_rejections: false, ..Options::pessimistic() };
+        let builder = Engine::builder().aggregate_with::<Hall>(options).aggregate_with::<Paper>(options);
+        let engine = builder.open(file)?;
+        let halls = engine.handle::<Hall>(VenueServices::default())?;
+        let papers = engine.handle::<Paper>(())?;
+        let office = Self { engine, halls, papers, cinema: Cinema::new()?, terms };
+        for Show { id, .. } in SHOWS {
+            office.open_show(id)?;
+        }
+        Ok(office)
+    }
+
+    /// One entry: a hall that exists has its paper too.
+    fn open_show(&self, id: &str) -> Result<(), Error> {
+        if self.halls.read(id).is_ok() {
+            return Ok(());
+        }
+        let layout = Arc::new(Cinema::new().map_err(broken)?.layout);
+        let seats = layout.len();
+        self.engine.transact(self.halls.options(), |unit| {
+            let _ = unit.execute(&self.halls, id, &HallCommand::create(Arc::clone(&layout)))?;
+            let _ = unit.execute(&self.halls, id, &self.beforehand())?;
+            let _ = unit.execute(&self.papers, id, &PaperCommand::Blank { seats })?;
+            Ok::<_, Error>(())
+        })?;
+        Ok(())
+    }
+
+    fn beforehand(&self) -> HallCommand {
+        HallCommand::reserve(SmolStr::new_static(SEED), self.cinema.booked_beforehand())
+    }
+
+    /// A show as it is now. Never waits.
+    pub(crate) fn look(&self, show: &str) -> Result<Sight, Trouble> {
+        let known = |error| match error {
+            Error::UnknownStream { .. } | Error::InvalidId { .. } => Trouble::NoSuchShow,
+            other => Trouble::Engine(other),
+        };
+        let hall = self.halls.read(show).map_err(known)?;
+        Ok(Sight { hall, paper: self.papers.read(show).map_err(known)? })
+    }
+
+    /// The seats that these labels mean, in the order in which all carts are locked.
+    pub(crate) fn cart(&self, labels: &[SmolStr]) -> Result<Vec<SeatIndex>, Trouble> {
+        if labels.is_empty() {
+            return Err(Trouble::NoSeats);
+        }
+        let find = |label: &SmolStr| self.cinema.layout.seat(label).ok_or(Trouble::NoSuchSeat);
+        let mut seats = labels.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        seats.sort_unstable();
+        match seats.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(Trouble::SeatTwice(self.cinema.label(pair[0]))),
+            None => Ok(seats),
+        }
+    }
+
+    /// Refuses seats that were promised on paper while somebody else held them: free in the hall, and yet not.
+    pub(crate) fn check_paper(&self, sight: &Sight, cart: &[SeatIndex]) -> Result<(), Trouble> {
+        if cart.iter().any(|seat| sight.paper.written(*seat) > 0) { Err(Trouble::Taken) } else { Ok(()) }
+    }
+
+    /// Everything as it was before the doors opened: one entry, so that nobody sees a half of it.
+    pub(crate) async fn reset(&self, show: &str) -> Result<(), Trouble> {
+        self.look(show)?;
+        let body = |mut unit: Transaction| async move {
+            let hall = unit.read_for_update_async(&self.halls, show, Scope::Whole).await?;
+            let at = now();
+            let is_held = |seat: &SeatIndex| hall.hold_on(*seat, at).is_some();
+            let (held, reserved): (Vec<_>, Vec<_>) =
+                self.cinema.layout.seats().filter(|seat| !hall.is_free(*seat, at)).partition(is_held);
+            // One by one: the first seat of a hold ends it for all its seats, and it may lapse meanwhile.
+            let held = held.into_iter().map(|seat| vec![seat]);
+            let reserved = (!reserved.is_empty()).then_some(reserved);
+            for seats in held.chain(reserved) {
+                let take = HallCommand::force_release(self.cinema.labels(&seats), "reset-demo");
+                let _ = unit.execute_async(&self.halls, show, &take).await?;
+            }
+            let _ = unit.execute_async(&self.halls, show, &self.beforehand()).await?;
+            let blank = PaperCommand::Blank { seats: self.cinema.layout.len() };
+            let _ = unit.execute_async(&self.papers, show, &blank).await?;
+            Ok::<_, Error>((unit, ()))
+        };
+        self.engine.transact_async(self.halls.options(), body).await?;
+        Ok(())
+    }
+
+    /// Makes what was decided durable, and closes the file. Blocks.
+    pub(crate) fn close(self) -> Result<(), Error> {
+        self.engine.close()
+    }
+}
+
+impl Sight {
+    pub(crate) fn standing(&self, seat: SeatIndex) -> Standing {
+        Standing::of(&self.hall, &self.paper, seat, now())
+    }
+
+    /// Every seat with more than one booking.
+    pub(crate) fn anomalies(&self, cinema: &Cinema) -> Vec<(SmolStr, u32)> {
+        let counts = cinema.in_order().map(|(index, seat)| {
+            let count = bookings(&self.hall, &self.paper, index);
+            (seat.id.clone(), count)
+        });
+        counts.filter(|(_, count)| *count > 1).collect()
+    }
+}
+
+/// The chart is built into the program; an error in it would have ended the open.
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::Broken { invariant: error.to_string().into() }
+}
