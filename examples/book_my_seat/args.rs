@@ -1,131 +1,93 @@
-//! The command line, parsed by hand: each option with a bound, and a plain word when it is wrong.
+//! The command line: what to do, where to listen, where the log is, and how long things take.
 
-use std::ffi::OsString;
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) const HELP: &str = "\
-A cinema that sells its seats in the browser, on an embedded engine.
+use crate::office::Terms;
+use crate::support::args::CommandLine;
 
-Usage: cargo run --release --example book_my_seat -- [OPTIONS]
+/// As long as a film: no cart takes longer.
+const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-  --serve        serve until Ctrl-C                  [if stdout is a terminal]
-  --check        check itself over the network, print a table, and end
-                                                     [if it is none, as in CI]
-  --port N       where to listen; 0 for a free one, which is printed    [3001]
-  --host ADDR    whom to listen to; 0.0.0.0 for everybody          [127.0.0.1]
-  --file PATH    keep the log there, and go on with it       [a temporary file]
-  --hold SECS    how long a seat is held for a cart, 1 to 3600           [300]
-  --delay MS     how long an unsafe booking thinks about each seat,
-                 between its read and its write, 0 to 10000              [140]
-  --seed N       which seats the stress and the crowd of the check want [2026]
-  --help         this text
-
-Exits with 0 if all went well, 1 if a promise was broken or the engine failed,
-2 if an argument is wrong. NO_COLOR turns colours off.
-";
-
-/// What the command line asks for.
-pub(crate) enum Task {
-    Serve(Args),
-    Check(Args),
-    Help,
-}
-
-#[derive(Clone)]
 pub(crate) struct Args {
+    serve: bool,
+    check: bool,
     pub(crate) port: u16,
-    pub(crate) host: IpAddr,
+    pub(crate) public: bool,
     pub(crate) file: Option<PathBuf>,
-    pub(crate) hold: Duration,
-    pub(crate) delay: Duration,
+    hold: Option<Duration>,
+    delay: Option<Duration>,
     pub(crate) seed: u64,
 }
 
-impl Args {
-    /// `on_terminal` decides where neither `--serve` nor `--check` does.
-    pub(crate) fn parse(
-        words: impl IntoIterator<Item = OsString>,
-        on_terminal: bool,
-    ) -> Result<Task, String> {
-        let mut args = Self {
+impl Default for Args {
+    fn default() -> Self {
+        Self {
+            serve: false,
+            check: false,
             port: 3001,
-            host: IpAddr::from([127, 0, 0, 1]),
+            public: false,
             file: None,
-            hold: Duration::from_secs(300),
-            delay: Duration::from_millis(140),
+            hold: None,
+            delay: None,
             seed: 2026,
-        };
-        let mut serve = None;
-        let mut words = words.into_iter();
-        while let Some(word) = words.next() {
-            // Only a path may be other than text, and it is a word of its own.
-            let text = word.to_string_lossy();
-            let (name, joined) = match text.split_once('=') {
-                Some((name, value)) if name.starts_with("--") => (name, Some(OsString::from(value))),
-                _ => (&*text, None),
-            };
-            match name {
-                "--help" | "-h" => return Ok(Task::Help),
-                "--serve" | "--check" => {
-                    let wanted = name == "--serve";
-                    if serve.replace(wanted).is_some_and(|before| before != wanted) {
-                        return Err("--serve and --check are one or the other".into());
-                    }
-                }
-                "--port" | "--host" | "--file" | "--hold" | "--delay" | "--seed" => {
-                    let value = joined.or_else(|| words.next());
-                    let value = value.ok_or_else(|| format!("{name} needs a value; see --help"))?;
-                    args.set(name, value)?;
-                }
-                _ => return Err(format!("unknown argument \"{name}\"; see --help")),
-            }
         }
-        let serve = serve.unwrap_or(on_terminal);
-        match &args.file {
-            Some(_) if !serve => Err("the check makes files of its own; leave --file out, or --serve".into()),
-            Some(file) => check_folder(file).map(|()| Task::Serve(args)),
-            None if serve => Ok(Task::Serve(args)),
-            None => Ok(Task::Check(args)),
-        }
-    }
-
-    fn set(&mut self, name: &str, value: OsString) -> Result<(), String> {
-        let text = value.to_string_lossy();
-        match name {
-            "--port" => self.port = number(name, &text, 0..=u16::MAX)?,
-            "--host" => {
-                let wrong = |_| format!("--host takes an address like 127.0.0.1 or ::1, not \"{text}\"");
-                self.host = text.parse().map_err(wrong)?;
-            }
-            "--hold" => self.hold = Duration::from_secs(number(name, &text, 1..=3600)?),
-            "--delay" => self.delay = Duration::from_millis(number(name, &text, 0..=10_000)?),
-            "--seed" => self.seed = number(name, &text, 0..=u64::MAX)?,
-            _ if text.is_empty() => return Err("--file needs a path".into()),
-            _ => self.file = Some(PathBuf::from(value)),
-        }
-        Ok(())
     }
 }
 
-fn check_folder(file: &Path) -> Result<(), String> {
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(format!("there is no folder {}; create it first", folder.display()))
+impl Args {
+    /// A program that nobody looks at must come to an end by itself.
+    pub(crate) fn is_check(&self) -> bool {
+        self.check || (!self.serve && !stdout().is_terminal())
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        Terms {
+            hold: self.hold.unwrap_or(Duration::from_secs(300)),
+            delay: self.delay.unwrap_or(Duration::from_millis(140)),
         }
-        _ => Ok(()),
     }
 }
 
-fn number<N: FromStr + PartialOrd + std::fmt::Display>(
-    name: &str,
-    text: &str,
-    bounds: RangeInclusive<N>,
-) -> Result<N, String> {
-    text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
-        format!("{name} takes a whole number from {} to {}, not \"{text}\"", bounds.start(), bounds.end())
-    })
+pub(crate) fn command_line() -> CommandLine<Args> {
+    CommandLine::new("book_my_seat", "A cinema that sells its seats in the browser, on an embedded engine.")
+        .switch("--serve", "serve until Ctrl-C", "if stdout is a terminal", |args: &mut Args| &mut args.serve)
+        .switch("--check", "check a server of its own, over the network, and end", "if it is none", |args| {
+            &mut args.check
+        })
+        .number("--port N", "where to listen; 0 for a free one, which is printed", 0..=u16::MAX, |args| {
+            &mut args.port
+        })
+        .switch("--public", "let other computers in", "this one only", |args| &mut args.public)
+        .path("--file PATH", "keep the log there, and go on with it", "a temporary file", |args| {
+            &mut args.file
+        })
+        .time("--hold TIME", "how long a cart keeps its seats", LONGEST_HOLD, "300s", |args| &mut args.hold)
+        .time(
+            "--delay TIME",
+            "how long an unsafe booking thinks about each seat,\nbetween its read and its write",
+            LONGEST_DELAY,
+            "140ms",
+            |args| &mut args.delay,
+        )
+        .number("--seed N", "which seats the rush and the crowd want", 0..=u64::MAX, |args| &mut args.seed)
+        .check(|args| {
+            if args.serve && args.check {
+                return Err("--serve and --check are one or the other".into());
+            }
+            if args.hold.is_some_and(|hold| hold.is_zero()) {
+                return Err("--hold takes a time that is not nothing".into());
+            }
+            if args.is_check() && args.file.is_some() {
+                return Err("the check makes a log of its own; leave --file out, or say --serve".into());
+            }
+            match args.file.as_deref().and_then(|file| file.parent()) {
+                Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+                    Err(format!("there is no folder {}; create it first", folder.display()))
+                }
+                _ => Ok(()),
+            }
+        })
 }

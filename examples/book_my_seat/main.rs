@@ -18,12 +18,13 @@
 //! | `wire.rs`, `api.rs`, `reply.rs`, `trouble.rs` | routes, bodies, status codes |
 //! | `stress.rs` | the same rush in both modes |
 //! | `server.rs`, `page.rs`, `page/` | from the first connection to the last answer; what the browser runs |
-//! | `check.rs`, `check/` | the self-check |
+//! | `check.rs`, `check/` | the self-check: every sentence of the wire, a crowd, and an audit of the log |
 
 mod api;
 mod args;
 mod booking;
 mod carts;
+mod check;
 mod cinema;
 mod live;
 mod office;
@@ -33,58 +34,51 @@ mod reply;
 mod server;
 mod standing;
 mod stress;
+#[path = "../support/mod.rs"]
+mod support;
 mod trouble;
 mod windows;
 mod wire;
 
-use std::io::{IsTerminal, Write, stderr, stdout};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use args::{Args, Task};
-use office::Terms;
+use args::Args;
+use support::Failure;
+use support::home::Home;
+use support::screen::Screen;
 use tokio::net::TcpListener;
 
-/// What ends the program early: an error of the engine, of the system, or a broken promise.
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+const NAME: &str = "book_my_seat";
 
 fn main() -> ExitCode {
-    let done = match Args::parse(std::env::args_os().skip(1), stdout().is_terminal()) {
-        Ok(Task::Help) => {
-            say(args::HELP);
-            Ok(())
+    support::program::run(NAME, &args::command_line(), Args::default(), |args, screen| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        if args.is_check() {
+            check::run(args, screen, &runtime)
+        } else {
+            runtime.block_on(serve(args, screen))
         }
-        Ok(Task::Serve(args)) => run(serve(args)),
-        Ok(Task::Check(_args)) => Ok(()),
-        Err(mistake) => {
-            complain(&mistake);
-            return ExitCode::from(2);
-        }
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            complain(&failure.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
-fn run(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
-}
-
-async fn serve(args: Args) -> Result<(), Failure> {
-    let home = Home::new(&args)?;
-    let wanted = SocketAddr::new(args.host, args.port);
+async fn serve(args: &Args, screen: &Screen) -> Result<(), Failure> {
+    let home = Home::new(NAME, args.file.as_deref())?;
+    let wanted = if args.public { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    let wanted = SocketAddr::from((wanted, args.port));
     let listener = TcpListener::bind(wanted)
         .await
         .map_err(|why| format!("cannot listen at {wanted}: {why}; --port 0 takes a free one"))?;
     let here = listener.local_addr()?;
-    let stays = if args.file.is_some() { "" } else { ", removed at the end (--file keeps one)" };
-    say(&format!("http://{here}\nThe log is in {}{stays}. Ctrl-C stops.", home.file.display()));
-    server::serve(listener, &home.file, args.terms(), args.seed, stop_signal()).await?;
-    say("Stopped: everything that was answered is on disk.");
+    let stays = if home.kept().is_some() { "" } else { ", removed at the end (--file keeps one)" };
+    // The first line is the address alone, for programs that start this one.
+    screen.say(&format!("http://{here}\nThe log is in {}{stays}. Ctrl-C stops.", home.file.display()));
+    let stop = async {
+        stop_signal().await;
+        Screen::new(NAME).say("\nStopping: what is under way comes to its end.");
+    };
+    server::serve(listener, &home.file, args.terms(), args.seed, stop).await?;
+    screen.say("Stopped: everything that was answered is on disk.");
     Ok(())
 }
 
@@ -101,36 +95,4 @@ async fn stop_signal() {
         _ = tokio::signal::ctrl_c() => {}
         () = terminate => {}
     }
-    say("\nStopping: what is under way comes to its end.");
-}
-
-impl Args {
-    pub(crate) fn terms(&self) -> Terms {
-        Terms { hold: self.hold, delay: self.delay }
-    }
-}
-
-/// Where the log is: in the file that was asked for, or in a fresh folder that goes away again.
-struct Home {
-    file: std::path::PathBuf,
-    _folder: Option<tempfile::TempDir>,
-}
-
-impl Home {
-    fn new(args: &Args) -> Result<Self, Failure> {
-        if let Some(file) = &args.file {
-            return Ok(Self { file: file.clone(), _folder: None });
-        }
-        let folder = tempfile::tempdir()?;
-        Ok(Self { file: folder.path().join("book_my_seat.boxoffice"), _folder: Some(folder) })
-    }
-}
-
-/// If nobody reads any more, that is no reason to stop serving.
-fn say(text: &str) {
-    let _ = writeln!(stdout().lock(), "{text}");
-}
-
-fn complain(mistake: &str) {
-    let _ = writeln!(stderr().lock(), "book_my_seat: {mistake}");
 }

@@ -17,8 +17,9 @@ use crate::live::Live;
 use crate::office::{Office, Terms};
 use crate::reply::{MAX_BODY, No, any_origin};
 use crate::stress::Dice;
+use crate::support::Failure;
 use crate::trouble::Trouble;
-use crate::{Failure, api, page, wire};
+use crate::{api, page, wire};
 
 /// No request takes longer: not to arrive, not to be decided. Windows that listen are no requests.
 const LONGEST: Duration = Duration::from_secs(30);

@@ -30,7 +30,7 @@ type SetValue<A> = dyn Fn(&mut A, &OsStr) -> Result<(), String>;
 
 enum Setter<A> {
     Value(Box<SetValue<A>>),
-    /// Not for people, and not in the help.
+    /// Takes no value. Without a text it is not for people, and not in the help.
     Switch(fn(&mut A) -> &mut bool),
 }
 
@@ -141,11 +141,22 @@ impl<A: 'static> CommandLine<A> {
         )
     }
 
-    /// A switch for the program itself.
-    pub(crate) fn hidden_switch(mut self, usage: &'static str, field: fn(&mut A) -> &mut bool) -> Self {
-        let default = Box::new(|_: &mut A| String::new());
-        self.options.push(Opt { usage, about: String::new(), default, set: Setter::Switch(field) });
+    /// A word without a value. Not given, it is what `otherwise` says.
+    pub(crate) fn switch(
+        mut self,
+        usage: &'static str,
+        about: &str,
+        otherwise: &'static str,
+        field: fn(&mut A) -> &mut bool,
+    ) -> Self {
+        let default = Box::new(move |_: &mut A| otherwise.to_owned());
+        self.options.push(Opt { usage, about: about.to_owned(), default, set: Setter::Switch(field) });
         self
+    }
+
+    /// A switch for the program itself.
+    pub(crate) fn hidden_switch(self, usage: &'static str, field: fn(&mut A) -> &mut bool) -> Self {
+        self.switch(usage, "", "", field)
     }
 
     /// What has to be looked at when everything is there.
@@ -220,9 +231,6 @@ impl<A: 'static> CommandLine<A> {
             self.about, self.program
         );
         for option in &self.options {
-            if matches!(option.set, Setter::Switch(_)) {
-                continue;
-            }
             let lines = option.about.lines().count();
             for (index, line) in option.about.lines().enumerate() {
                 let usage = if index == 0 { option.usage } else { "" };

@@ -133,8 +133,9 @@ async function open() {
     await attempt(async () => {
       const found = await show.best(together, by("where").value);
       took(found);
-      const first = hall.seats.get(found.hold.seatIds[0]);
-      first.cell.scrollIntoView({ block: "nearest", inline: "center", behavior: calm() ? "auto" : "smooth" });
+      const { seatIds } = found.hold;
+      const middle = hall.seats.get(seatIds[seatIds.length >> 1]);
+      middle.cell.scrollIntoView({ block: "nearest", inline: "center", behavior: calm() ? "auto" : "smooth" });
     });
   });
 
