@@ -97,7 +97,7 @@ impl Trouble {
         Some(match self {
             Self::NoSuchShow | Self::NoSuchSeat | Self::NoSeats | Self::Taken => return None,
             Self::SeatTwice(seat) => format!("seat {seat} is in the cart twice; name it once"),
-            Self::Refused(refusal) => refusal.to_string(),
+            Self::Refused(refusal) => explain(refusal),
             Self::Malformed(why) => why.clone(),
             Self::Busy(why) => (*why).into(),
             Self::NoSuchRoute => "there is nothing at this address; begin at /".into(),
@@ -106,5 +106,19 @@ impl Trouble {
             Self::TooSlow => "the request took too long to arrive or to be answered".into(),
             Self::Engine(error) => error.to_string(),
         })
+    }
+}
+
+/// A refusal as a sentence.
+fn explain(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::HoldNotFound => "there is no such hold".into(),
+        Refusal::HoldExpired => "the time was up, and the seats may be somebody else's by now".into(),
+        Refusal::HoldConfirmed => "the hold was confirmed already; its seats are sold to you".into(),
+        Refusal::NotHolder => "this hold is somebody else's".into(),
+        Refusal::LifetimeReached => "the hold has all the time that it can have".into(),
+        Refusal::SoldOut => "no seat is free there".into(),
+        Refusal::NoSuchBlock { wants } => format!("{wants} seats side by side are not free there"),
+        other => other.to_string(),
     }
 }

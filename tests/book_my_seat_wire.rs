@@ -1,0 +1,147 @@
+//! Goal: the server of `examples/book_my_seat` says on the wire what the original says, word for word, and loses nothing
+//! that it has answered.
+//!
+//! Method: the built program is started as a process on a free port and asked over HTTP. The sentences are those of
+//! the example's own check, so that there is one copy of them; here they are said to a server in another process,
+//! which is also stopped while it works, killed, and started again on the same file. Nothing here sleeps to make a race
+//! likely, and no assertion is about how long something took.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../examples/book_my_seat/check/client.rs"]
+mod client;
+#[path = "../examples/book_my_seat/check/conformance.rs"]
+mod conformance;
+#[path = "../examples/book_my_seat/check/holds.rs"]
+mod holds;
+mod served;
+#[path = "../examples/book_my_seat/check/stop.rs"]
+mod stop;
+
+use std::process::Stdio;
+
+use client::Client;
+use conformance::{SHOW, api, book, booked, path, status};
+use serde_json::json;
+use served::{Server, command};
+
+fn say_all(sentences: &[(&str, fn(&Client) -> Result<(), String>)]) {
+    let server = Server::start(&[]);
+    let client = Client::new(server.url());
+    let mut faults = Vec::new();
+    for (what, proof) in sentences {
+        client.post(&path("reset-demo"), &json!({})).unwrap();
+        faults.extend(proof(&client).err().map(|fault| format!("{what}: {fault}")));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_sentence_of_the_original_wire() {
+    say_all(conformance::SENTENCES);
+}
+
+#[test]
+fn every_sentence_about_holds_carts_and_windows() {
+    say_all(holds::SENTENCES);
+}
+
+#[test]
+fn the_delay_of_an_unsafe_booking_is_for_each_seat_and_can_be_none() {
+    let server = Server::start(&["--delay", "0"]);
+    let client = Client::new(server.url());
+    // With no time between read and write, one after the other conflicts as it should.
+    assert_eq!(book(&client, "unsafe", &["A1", "A2"], "ada").unwrap().status, 200);
+    assert_eq!(book(&client, "unsafe", &["A2", "A3"], "bob").unwrap().status, 409);
+    assert_eq!(status(&client, "A3").unwrap(), "available");
+    // What all seats think together has a bound, and what is beyond it is not begun.
+    let long =
+        json!({ "seatIds": ["B1", "B2"], "clientId": "ada", "mode": "unsafe", "artificialDelayMs": 5001 });
+    assert_eq!(client.post(&path("book"), &long).unwrap().status, 400);
+}
+
+#[test]
+fn a_stop_lets_what_is_under_way_come_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cinema.boxoffice");
+    let words = ["--file", file.to_str().unwrap()];
+    let server = Server::start(&words);
+    let client = Client::new(server.url());
+    let mut window = client.window(SHOW, None).unwrap();
+    let token = stop::hold_one(&client).unwrap();
+    stop::under_way(server.address, &token, || server.terminate()).unwrap();
+    // A window that nobody has closed does not hold up the stop: it is ended.
+    while window.next().unwrap().is_some() {}
+    let (ended, said) = server.end();
+    assert!(ended.success() && said.contains("Stopped"), "{ended}: {said}");
+
+    let again = Server::start(&words);
+    let client = Client::new(again.url());
+    let cart = client.get(&api(&format!("carts/{}", stop::LAST.0))).unwrap();
+    assert_eq!(cart.body["booked"]["seatIds"], json!([stop::LAST.1]));
+}
+
+#[test]
+fn a_killed_server_goes_on_with_its_file_and_so_do_windows_and_carts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cinema.boxoffice");
+    let words = ["--file", file.to_str().unwrap()];
+    let server = Server::start(&words);
+    let client = Client::new(server.url());
+    assert_eq!(book(&client, "safe", &["A1", "A2"], "ada").unwrap().status, 200);
+    assert_eq!(book(&client, "unsafe", &["B1"], "ada").unwrap().status, 200);
+    let held = client.post(&api("holds"), &json!({ "clientId": "bob", "seatIds": ["C1"] })).unwrap();
+    assert_eq!(held.status, 201);
+    let mut window = client.window(SHOW, None).unwrap();
+    let seen = window.next().unwrap().unwrap().id;
+    let before = booked(&client.get(&path("seats")).unwrap());
+    let me = client.get(&api("carts/bob")).unwrap().body["me"].clone();
+    server.kill();
+
+    let server = Server::start(&words);
+    let client = Client::new(server.url());
+    assert_eq!(booked(&client.get(&path("seats")).unwrap()), before);
+    // What others know the customer by is the same, and the hold can still be bought.
+    let cart = client.get(&api("carts/bob")).unwrap();
+    assert_eq!((&cart.body["me"], &cart.body["holds"][0]), (&me, &held.body["hold"]));
+    let mut window = client.window(SHOW, Some(&seen)).unwrap();
+    let tokens = json!({ "tokens": [held.body["hold"]["token"]] });
+    assert_eq!(client.post(&api("carts/bob/confirm"), &tokens).unwrap().status, 200);
+    let event = window.next().unwrap().unwrap();
+    assert_eq!((event.kind.as_str(), &event.data["seats"][0]["id"]), ("seats", &json!("C1")));
+}
+
+#[test]
+fn a_file_is_opened_by_one_server_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cinema.boxoffice");
+    let words = ["--file", file.to_str().unwrap()];
+    let _first = Server::start(&words);
+    let second = command(&["--serve", "--port", "0"]).args(words).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).starts_with("book_my_seat: "));
+}
+
+#[test]
+fn the_command_line_says_what_it_takes() {
+    let help = command(&["--help"]).output().unwrap();
+    let text = String::from_utf8(help.stdout).unwrap();
+    assert!(help.status.success());
+    for said in ["--serve", "--check", "--port N", "[3001]", "--file PATH", "--seed N", "[140ms]"] {
+        assert!(text.contains(said), "{said} is not in\n{text}");
+    }
+    let wrong: [&[&str]; 7] = [
+        &["--serve", "--check"],
+        &["--check", "--file", "x"],
+        &["--serve", "--port", "70000"],
+        &["--serve", "--hold", "0"],
+        &["--serve", "--delay", "1h"],
+        &["--serve", "--file", "no/such/folder/file"],
+        &["--sell"],
+    ];
+    for words in wrong {
+        let output = command(words).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+        assert_eq!(said.lines().count(), 1, "{words:?}: {said}");
+    }
+}
