@@ -20,11 +20,11 @@ mod stop;
 use std::process::Stdio;
 
 use client::Client;
-use conformance::{SHOW, api, book, booked, path, status};
+use conformance::{Proof, SHOW, api, book, booked, path, status};
 use serde_json::json;
 use served::{Server, command};
 
-fn say_all(sentences: &[(&str, fn(&Client) -> Result<(), String>)]) {
+fn say_all(sentences: &[(&str, Proof)]) {
     let server = Server::start(&[]);
     let client = Client::new(server.url());
     let mut faults = Vec::new();

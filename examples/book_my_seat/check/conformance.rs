@@ -11,7 +11,8 @@ use super::client::{Answer, Client};
 
 pub(crate) const SHOW: &str = "tonight";
 
-type Proof = fn(&Client) -> Result<(), String>;
+/// Nothing, or what is wrong.
+pub(crate) type Proof = fn(&Client) -> Result<(), String>;
 
 pub(crate) const SENTENCES: &[(&str, Proof)] = &[
     ("GET /health says ok", health),

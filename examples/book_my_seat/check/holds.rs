@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::client::{Answer, Client};
-use super::conformance::{SHOW, api, book, ensure, is, says, status};
-
-type Proof = fn(&Client) -> Result<(), String>;
+use super::conformance::{Proof, SHOW, api, book, ensure, is, says, status};
 
 pub(crate) const SENTENCES: &[(&str, Proof)] = &[
     ("a hold has a token, a deadline and a price, and ends when it is given back", hold_and_release),
