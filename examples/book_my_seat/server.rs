@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use rand::SeedableRng;
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::live::Live;
 use crate::office::{Office, Terms};
@@ -84,11 +84,20 @@ pub(crate) async fn serve(
 }
 
 async fn close(
-    shared: Arc<Shared>,
+    mut shared: Arc<Shared>,
     reader: tokio::task::JoinHandle<Result<(), boxoffice::Error>>,
 ) -> Result<(), Failure> {
-    // The last connection has ended, and nobody else keeps it.
-    let Some(Shared { office, live, .. }) = Arc::into_inner(shared) else {
+    // A connection is said to have ended a moment before it lets go of what it had.
+    let alone = async {
+        loop {
+            match Arc::try_unwrap(shared) {
+                Ok(last) => return last,
+                Err(back) => shared = back,
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let Ok(Shared { office, live, .. }) = timeout(GRACE, alone).await else {
         return Err("a request outlived its connection, so the engine was not closed in order".into());
     };
     tokio::task::spawn_blocking(move || office.close()).await??;
