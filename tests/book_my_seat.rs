@@ -216,11 +216,19 @@ fn a_seat_is_booked_with_the_keyboard_alone() {
     window.press(TAB);
     assert_eq!(window.run(&format!("return Boolean({focused}.closest('#hall'))")), false);
     window.run(&format!("document.querySelector('{}').focus()", seat(start.as_str().unwrap())));
+    let here = || {
+        let seat = window.run(&format!("return {focused}.dataset.seat"));
+        let seat = seat.as_str().expect("the arrows stay in the hall").to_owned();
+        (seat[..1].to_owned(), seat[1..].parse::<u32>().unwrap())
+    };
+    let (row, number) = here();
     window.press(DOWN);
+    let (below, same) = here();
+    assert_eq!((below.as_bytes()[0], same), (row.as_bytes()[0] + 1, number));
     window.press(RIGHT);
-    let there = window.run(&format!("return {focused}.dataset.seat"));
-    let there = there.as_str().expect("the arrows stay in the hall").to_owned();
-    assert_ne!(there, start);
+    // Numbers fall from left to right.
+    assert_eq!(here(), (below.clone(), number - 1));
+    let there = format!("{below}{}", number - 1);
     assert_eq!(window.run("return document.querySelectorAll('#hall [tabindex=\"0\"]').length"), 1);
     let label = window.run(&format!("return {focused}.getAttribute('aria-label')"));
     assert!(label.as_str().unwrap().contains("free"), "a reader hears {label}");

@@ -1,8 +1,9 @@
 //! A small W3C WebDriver client: a real Chromium without a screen, driven over HTTP.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ pub(crate) struct Driver {
 pub(crate) struct Browser<'d> {
     driver: &'d Driver,
     url: String,
-    _profile: tempfile::TempDir,
+    _profile: Option<tempfile::TempDir>,
 }
 
 /// A driver; or none, which is said, where no browser is installed.
@@ -37,20 +38,22 @@ pub(crate) fn driver() -> Option<Driver> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
-    match started {
-        Ok(child) => Some(Driver::new(child)),
-        Err(why) => {
-            let text = format!(
-                "the page of book_my_seat was not tested: no chromedriver ({why}). To have it tested: \
-                 apt-get install chromium chromium-driver. {REQUIRED}=required makes this a failure."
-            );
-            assert!(std::env::var_os(REQUIRED).is_none_or(|value| value != "required"), "{text}");
-            static ONCE: Once = Once::new();
-            // Not with a macro, whose text a test that passes keeps to itself.
-            ONCE.call_once(|| drop(writeln!(std::io::stderr(), "\nleft out: {text}")));
-            None
-        }
-    }
+    let missing = match started.map(Driver::new) {
+        Err(why) => format!("no chromedriver: {why}"),
+        Ok(driver) => match driver.has_browser() {
+            Ok(()) => return Some(driver),
+            Err(why) => format!("no Chromium: {why}"),
+        },
+    };
+    let text = format!(
+        "the page of book_my_seat was not tested: {missing}. To have it tested: apt-get install chromium \
+         chromium-driver. {REQUIRED}=required makes this a failure."
+    );
+    assert!(std::env::var_os(REQUIRED).is_none_or(|value| value != "required"), "{text}");
+    static ONCE: Once = Once::new();
+    // Not with a macro, whose text a test that passes keeps to itself.
+    ONCE.call_once(|| drop(writeln!(std::io::stderr(), "\nleft out: {text}")));
+    None
 }
 
 impl Driver {
@@ -67,41 +70,82 @@ impl Driver {
         Self { child, agent: config.build().into(), url: format!("http://127.0.0.1:{port}") }
     }
 
+    /// Whether a browser can be started at all; what chromedriver says if not. Asked once.
+    fn has_browser(&self) -> Result<(), String> {
+        static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
+        let look = || match self.start(&wanted(800, 600, Path::new(""))) {
+            Ok(session) => {
+                drop(Browser { url: self.session(&session), driver: self, _profile: None });
+                Ok(())
+            }
+            // Anything else is a failure of the test, and not a reason to leave it out.
+            Err(why) if why.contains("cannot find Chrome binary") => Err(why),
+            Err(why) => panic!("{why}"),
+        };
+        FOUND.get_or_init(look).clone()
+    }
+
+    fn session(&self, session: &Value) -> String {
+        format!("{}/session/{}", self.url, session["sessionId"].as_str().unwrap())
+    }
+
     /// A browser with a window of this size; narrow ones are phones.
     pub(crate) fn browser(&self, width: u32, height: u32) -> Browser<'_> {
         let profile = tempfile::tempdir().unwrap();
-        let mut options = json!({ "args": [
-            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--disable-dev-shm-usage",
-            format!("--window-size={width},{height}"),
-            format!("--user-data-dir={}", profile.path().display()),
-        ]});
-        if width < 500 {
-            let metrics = json!({ "width": width, "height": height, "pixelRatio": 2, "touch": true });
-            options["mobileEmulation"] = json!({ "deviceMetrics": metrics });
-        }
-        let wanted = json!({ "capabilities": { "alwaysMatch": {
-            "browserName": "chrome",
-            "goog:chromeOptions": options,
-            "goog:loggingPrefs": { "browser": "ALL" },
-        }}});
-        let session = self.ask("POST", &format!("{}/session", self.url), Some(&wanted));
-        let id = session["sessionId"].as_str().unwrap();
-        Browser { driver: self, url: format!("{}/session/{id}", self.url), _profile: profile }
+        let session = self.start(&wanted(width, height, profile.path())).unwrap();
+        Browser { driver: self, url: self.session(&session), _profile: Some(profile) }
+    }
+
+    fn start(&self, wanted: &Value) -> Result<Value, String> {
+        self.try_ask("POST", &format!("{}/session", self.url), Some(wanted))
     }
 
     fn ask(&self, method: &str, url: &str, body: Option<&Value>) -> Value {
-        let answer = match (method, body) {
-            ("GET", _) => self.agent.get(url).call(),
-            ("DELETE", _) => self.agent.delete(url).call(),
-            (_, body) => self.agent.post(url).send_json(body.unwrap_or(&json!({}))),
-        };
-        let mut answer = answer.unwrap_or_else(|why| panic!("{method} {url}: {why}"));
-        let mut told: Value = answer.body_mut().read_json().unwrap();
-        assert!(answer.status().is_success(), "{method} {url}: {}", told["value"]["message"]);
-        told["value"].take()
+        self.try_ask(method, url, body).unwrap_or_else(|why| panic!("{why}"))
     }
+
+    fn try_ask(&self, method: &str, url: &str, body: Option<&Value>) -> Result<Value, String> {
+        let answer = match method {
+            "DELETE" => self.agent.delete(url).call(),
+            _ => self.agent.post(url).send_json(body.unwrap_or(&json!({}))),
+        };
+        let mut answer = answer.map_err(|why| format!("{method} {url}: {why}"))?;
+        let mut told: Value =
+            answer.body_mut().read_json().map_err(|why| format!("{method} {url}: {why}"))?;
+        if !answer.status().is_success() {
+            return Err(format!("{method} {url}: {}", told["value"]["message"].as_str().unwrap_or_default()));
+        }
+        Ok(told["value"].take())
+    }
+}
+
+/// What a browser is asked to be.
+fn wanted(width: u32, height: u32, profile: &Path) -> Value {
+    let mut args = vec![
+        "--headless=new".to_owned(),
+        "--no-sandbox".into(),
+        "--disable-gpu".into(),
+        "--disable-quic".into(),
+        "--no-first-run".into(),
+        "--disable-background-networking".into(),
+        "--disable-component-update".into(),
+        "--disable-sync".into(),
+        "--disable-dev-shm-usage".into(),
+        format!("--window-size={width},{height}"),
+    ];
+    if profile.is_dir() {
+        args.push(format!("--user-data-dir={}", profile.display()));
+    }
+    let mut options = json!({ "args": args });
+    if width < 500 {
+        let metrics = json!({ "width": width, "height": height, "pixelRatio": 2, "touch": true });
+        options["mobileEmulation"] = json!({ "deviceMetrics": metrics });
+    }
+    json!({ "capabilities": { "alwaysMatch": {
+        "browserName": "chrome",
+        "goog:chromeOptions": options,
+        "goog:loggingPrefs": { "browser": "ALL" },
+    }}})
 }
 
 impl Drop for Driver {
