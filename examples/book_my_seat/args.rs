@@ -54,7 +54,7 @@ impl Args {
 pub(crate) fn command_line() -> CommandLine<Args> {
     CommandLine::new("book_my_seat", "A cinema that sells its seats in the browser, on an embedded engine.")
         .switch("--serve", "serve until Ctrl-C", "if stdout is a terminal", |args: &mut Args| &mut args.serve)
-        .switch("--check", "check a server of its own, over the network, and end", "if it is none", |args| {
+        .switch("--check", "check a server of its own, over HTTP, and end", "if it is none", |args| {
             &mut args.check
         })
         .number("--port N", "where to listen; 0 for a free one, which is printed", 0..=u16::MAX, |args| {

@@ -207,7 +207,8 @@ function label(name) {
 function heading(category, price) {
   const made = element("div", "group");
   made.dataset.category = category;
-  made.setAttribute("role", "presentation");
+  // Every seat says its category and price itself.
+  made.setAttribute("aria-hidden", "true");
   const name = element("span"), cost = element("span", "price");
   name.textContent = CATEGORIES[category];
   cost.textContent = money(price);

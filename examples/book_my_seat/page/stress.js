@@ -25,7 +25,9 @@ function panel(side, name, story, told, end) {
   const head = part("div", "lane-head");
   head.append(part("h3", "", name), part("span", "chip", `Seat ${told.seatId}`));
   const bars = part("div", "bars");
-  for (const run of told.runs) bars.append(bar(run, end));
+  // Whoever was told yes after the first was told what is not true.
+  const first = told.runs.filter((run) => run.ok).sort((a, b) => a.endedMs - b.endedMs)[0];
+  for (const run of told.runs) bars.append(bar(run, end, run.ok && run !== first));
   const verdict = part("p", "verdict");
   verdict.dataset.bookings = told.bookings;
   verdict.append(
@@ -38,8 +40,9 @@ function panel(side, name, story, told, end) {
   return made;
 }
 
-function bar(run, end) {
+function bar(run, end, isFalse) {
   const row = part("div", "bar-row");
+  if (isFalse) row.dataset.false = "";
   row.dataset.ok = run.ok;
   const track = part("span", "track"), fill = part("span", "fill");
   fill.style.setProperty("--from", `${(100 * run.startedMs) / end}%`);
