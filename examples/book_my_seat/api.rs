@@ -47,7 +47,8 @@ async fn events(
     Path(show): Path<SmolStr>,
     headers: HeaderMap,
 ) -> Result<Response, No> {
-    Ok(windows::open(&shared.live, show_named(&show)?.id, &headers)?)
+    let (show, durable) = (show_named(&show)?, shared.office.engine.durable_position());
+    Ok(windows::open(&shared.live, durable, show.id, &headers).await?)
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! The hall: its rows, blocks and prices, and what is booked before the doors open.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use boxoffice::layout::{Layout, LayoutError, SeatIndex};
 use serde::Serialize;
@@ -67,7 +68,7 @@ impl Seat {
 
 pub(crate) struct Cinema {
     /// The engine's chart: the best blocks first, because it takes "the best" from the front.
-    pub(crate) layout: Layout,
+    pub(crate) layout: Arc<Layout>,
     /// By index in the layout.
     seats: Vec<Seat>,
     /// Row by row from the screen on, as people would count them.
@@ -96,7 +97,7 @@ impl Cinema {
                 }));
             }
         }
-        let layout = builder.build()?;
+        let layout = Arc::new(builder.build()?);
         let mut in_order: Vec<SeatIndex> = layout.seats().collect();
         in_order.sort_by_key(|seat| {
             let Seat { row, block_index, number, .. } = &seats[seat.index()];

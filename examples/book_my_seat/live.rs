@@ -20,7 +20,7 @@ use boxoffice::venue::VenueState;
 use futures_core::Stream;
 use serde::Serialize;
 use smol_str::{SmolStr, format_smolstr};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use crate::cinema::{Cinema, SHOWS};
 use crate::office::{Hall, Office};
@@ -41,10 +41,12 @@ pub(crate) struct Message {
 }
 
 pub(crate) struct Live {
-    cinema: Cinema,
+    cinema: Arc<Cinema>,
     /// Tells this log from another one with the same positions.
     log: u64,
     inner: Mutex<Inner>,
+    /// How far the log was folded in, for those who wait for it.
+    reached: watch::Sender<u64>,
 }
 
 struct Inner {
@@ -90,14 +92,17 @@ struct Update {
 impl Live {
     /// Folds what the log holds already, and follows it from there on. The feed is read by
     /// [`follow`](Self::follow).
-    pub(crate) fn new(
-        office: &Office,
-    ) -> Result<(Arc<Self>, AsyncFeed), Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) fn new(office: &Office) -> Result<(Arc<Self>, AsyncFeed), Error> {
         let mut feed = office.engine.feed(1)?;
         let shows = SHOWS.iter().map(|show| (show.id, Picture::default())).collect();
         let (sender, _) = broadcast::channel(BEHIND);
         let inner = Inner { position: 0, shows, kept: VecDeque::new(), sender: Some(sender) };
-        let mut live = Self { cinema: Cinema::new()?, log: 0, inner: Mutex::new(inner) };
+        let mut live = Self {
+            cinema: Arc::clone(&office.cinema),
+            log: 0,
+            inner: Mutex::new(inner),
+            reached: watch::Sender::new(0),
+        };
         while let Some(entry) = feed.try_next() {
             let entry = entry?;
             if entry.position() == 1 {
@@ -129,6 +134,12 @@ impl Live {
         format_smolstr!("{:012x}", hasher.finish() >> 16)
     }
 
+    /// Waits until everything up to this position is folded in.
+    pub(crate) async fn reach(&self, position: u64) {
+        // It cannot be closed while somebody looks at it.
+        let _ = self.reached.subscribe().wait_for(|reached| *reached >= position).await;
+    }
+
     /// What a window that has seen everything up to `last` is sent first, and where the rest comes from. None if the
     /// server stops.
     pub(crate) fn join(
@@ -152,9 +163,13 @@ impl Live {
         Some((first, receiver))
     }
 
-    /// The whole picture, for a window that has missed too much.
-    pub(crate) fn again(&self, show: &'static str) -> Option<(Vec<Bytes>, broadcast::Receiver<Message>)> {
-        self.join(show, None)
+    /// The whole picture, for a window that has missed too much; also while the server stops, so that its last message
+    /// is the last of all.
+    pub(crate) fn again(&self, show: &'static str) -> (Vec<Bytes>, broadcast::Receiver<Message>) {
+        let inner = self.lock();
+        let ended = || broadcast::channel(1).1;
+        let receiver = inner.sender.as_ref().map_or_else(ended, broadcast::Sender::subscribe);
+        (vec![self.whole(&inner, show)], receiver)
     }
 
     /// What is sent when nothing happens: the time.
@@ -189,6 +204,7 @@ impl Live {
             }
         }
         inner.position = entry.position();
+        self.reached.send_replace(inner.position);
         for (show, mut seats) in changed {
             seats.sort_unstable();
             seats.dedup();

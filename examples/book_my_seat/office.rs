@@ -14,6 +14,7 @@ use smol_str::SmolStr;
 use crate::cinema::{Cinema, SEED, SHOWS, Show};
 use crate::paper::{Paper, PaperCommand};
 use crate::standing::{Standing, bookings, now};
+use crate::support::Failure;
 use crate::trouble::Trouble;
 
 /// A hall whose customers are known by the text that a browser sends.
@@ -28,7 +29,7 @@ pub(crate) struct Office {
     pub(crate) engine: Engine,
     pub(crate) halls: Handle<Hall>,
     pub(crate) papers: Handle<Paper>,
-    pub(crate) cinema: Cinema,
+    pub(crate) cinema: Arc<Cinema>,
     pub(crate) terms: Terms,
 }
 
@@ -49,7 +50,7 @@ pub(crate) struct Sight {
 
 impl Office {
     /// Opens the file, and every show that it does not have yet. Blocks.
-    pub(crate) fn open(file: &Path, terms: Terms) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) fn open(file: &Path, terms: Terms) -> Result<Self, Failure> {
         // Who is refused need not be on record: anybody can ask for a taken seat a thousand times.
         let options =
             Options { wait: Wait::AtMost(PATIENCE), record_rejections: false, ..Options::pessimistic() };
@@ -57,7 +58,7 @@ impl Office {
         let engine = builder.open(file)?;
         let halls = engine.handle::<Hall>(VenueServices::default())?;
         let papers = engine.handle::<Paper>(())?;
-        let office = Self { engine, halls, papers, cinema: Cinema::new()?, terms };
+        let office = Self { engine, halls, papers, cinema: Arc::new(Cinema::new()?), terms };
         for Show { id, .. } in SHOWS {
             office.open_show(id)?;
         }
@@ -66,15 +67,15 @@ impl Office {
 
     /// One entry: a hall that exists has its paper too.
     fn open_show(&self, id: &str) -> Result<(), Error> {
-        if self.halls.read(id).is_ok() {
-            return Ok(());
+        match self.halls.read(id) {
+            Err(Error::UnknownStream { .. }) => {}
+            known => return known.map(drop),
         }
-        let layout = Arc::new(Cinema::new().map_err(broken)?.layout);
-        let seats = layout.len();
+        let layout = &self.cinema.layout;
         self.engine.transact(self.halls.options(), |unit| {
-            let _ = unit.execute(&self.halls, id, &HallCommand::create(Arc::clone(&layout)))?;
+            let _ = unit.execute(&self.halls, id, &HallCommand::create(Arc::clone(layout)))?;
             let _ = unit.execute(&self.halls, id, &self.beforehand())?;
-            let _ = unit.execute(&self.papers, id, &PaperCommand::Blank { seats })?;
+            let _ = unit.execute(&self.papers, id, &PaperCommand::Blank { seats: layout.len() })?;
             Ok::<_, Error>(())
         })?;
         Ok(())
@@ -157,9 +158,4 @@ impl Sight {
         });
         counts.filter(|(_, count)| *count > 1).collect()
     }
-}
-
-/// The chart is built into the program; an error in it would have ended the open.
-fn broken(error: impl std::fmt::Display) -> Error {
-    Error::Broken { invariant: error.to_string().into() }
 }

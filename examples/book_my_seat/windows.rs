@@ -20,6 +20,8 @@ use crate::trouble::Trouble;
 
 /// How often something is sent if nothing happens, so that whoever is gone is noticed.
 const PULSE: Duration = Duration::from_secs(15);
+/// How long a window waits for the reader of the feed, which is a moment behind the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a browser waits before it comes again.
 const RETRY: &[u8] = b"retry: 1000\n\n";
 
@@ -31,8 +33,16 @@ struct Window {
     rest: Receiver<Message>,
 }
 
-/// Answers with a stream that ends when the server stops.
-pub(crate) fn open(live: &Arc<Live>, show: &'static str, headers: &HeaderMap) -> Result<Response, Trouble> {
+/// Answers with a stream that ends when the server stops. It shows everything that is on disk now, `durable`: whoever was
+/// told of a booking and opens a window then, finds it there.
+pub(crate) async fn open(
+    live: &Arc<Live>,
+    durable: u64,
+    show: &'static str,
+    headers: &HeaderMap,
+) -> Result<Response, Trouble> {
+    // If the reader has stopped, so does the server, and the window is refused or ended.
+    let _ = timeout(PATIENCE, live.reach(durable)).await;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let Some((mut first, rest)) = live.join(show, last) else {
         return Err(Trouble::Engine(boxoffice::Error::Closed));
@@ -59,7 +69,7 @@ impl Window {
             match timeout(PULSE, self.rest.recv()).await {
                 Ok(Ok(message)) if message.show == self.show => return Some((message.frame, self)),
                 Ok(Ok(_)) => {}
-                Ok(Err(RecvError::Lagged(_))) => (self.first, self.rest) = self.live.again(self.show)?,
+                Ok(Err(RecvError::Lagged(_))) => (self.first, self.rest) = self.live.again(self.show),
                 Ok(Err(RecvError::Closed)) => return None,
                 Err(_) => return Some((Live::pulse(), self)),
             }
