@@ -28,7 +28,7 @@ async function ask(path, body) {
   try {
     answer = await fetch(path, { ...how, signal: AbortSignal.timeout(20000) });
   } catch {
-    throw new No("offline", "The box office does not answer. Your seats are safe; try again in a moment.");
+    throw new No("offline", "The box office does not answer. What was booked stays booked; try again in a moment.");
   }
   const told = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new No(told.error ?? "error", told.message ?? SENTENCES[told.error] ?? `The box office said ${answer.status}.`);
