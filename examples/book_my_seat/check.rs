@@ -7,7 +7,7 @@ mod crowd;
 mod holds;
 mod stop;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -67,10 +67,13 @@ pub(crate) fn run(args: &Args, screen: &Screen, runtime: &Runtime) -> Result<(),
         under_way,
     );
     runtime.block_on(serving)??;
+    let mut wrong = BTreeSet::new();
     for window in crowd.windows {
         let seen = window.join().map_err(|_| "a window panicked")?;
-        promises.extend(seen.and_then(|seen| crowd::differs(&seen, &crowd.last)).err());
+        wrong.extend(seen.and_then(|seen| crowd::differs(&seen, &crowd.last)).err());
     }
+    let agree = wrong.into_iter().next().map_or(Ok(()), Err);
+    judge(&mut table, screen, &mut promises, "all windows saw the same as those who asked", agree);
     for (what, found) in audit::audit(&home.file, &crowd.sold, &shown)? {
         judge(&mut table, screen, &mut promises, what, found);
     }
