@@ -99,7 +99,9 @@
 //! | projections with a position to resume from | `projection::wherever_its_storage_fails_nothing_is_counted_twice_or_left_out`, `projection::it_goes_on_after_a_restart_of_both_and_begins_anew_when_told` |
 //! | event metadata: id, time, correlation, causation, user | `framework::every_event_tells_what_it_is_and_who_asked`, `command_ids::metadata_of_handle_and_call_are_found_in_the_history` |
 //! | graceful shutdown: what was decided completes, new is refused | `framework::a_close_completes_what_was_decided_and_refuses_what_is_new` |
-//! | what was not decided yet is not waited for, is told, and is nowhere | `framework::a_close_leaves_nothing_in_doubt` |
+//! | graceful shutdown: in flight completes, new is refused meanwhile | `framework::a_close_with_a_limit_lets_what_has_begun_complete` |
+//! | whoever does not end within the limit is cut off, and is nowhere | `framework::a_close_with_a_limit_ends_at_the_limit` |
+//! | under a plain close, what was not decided yet is not waited for, is told, and is nowhere | `framework::a_close_leaves_nothing_in_doubt` |
 //! | given / when / then | `given_when_then::a_venue_in_sentences`, `given_when_then::every_flaw_is_caught_and_a_sound_aggregate_is_not` |
 //!
 //! # What none of the five has

@@ -122,7 +122,7 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
 
     fn visit(&self) -> Result<Visit<&'c Registry<A>, A>, Error> {
         let log = &*self.handle.shared.log;
-        log.check_running()?;
+        log.check_open()?;
         self.handle.check_id(self.id)?;
         A::check(self.command, log.limits()).map_err(|why| Error::InvalidCommand { why })?;
         self.handle.registry.visit(self.id, A::creates(self.command))

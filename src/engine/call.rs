@@ -234,7 +234,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
         outcome: &mut Option<Outcome<A>>,
     ) -> Result<u64, Error> {
         let handle = self.handle;
-        handle.shared.log.check_running()?;
+        handle.shared.log.check_open()?;
         handle.check_id(id)?;
         let mut sections = Vec::new();
         let (of_handle, own) = (handle.metadata.as_deref(), self.own.as_deref());

@@ -41,6 +41,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub use at::At;
 pub use backup::Backup;
@@ -61,7 +62,7 @@ use crate::aggregate::Aggregate;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::log::Log;
-use crate::sync::{JoinHandle, Patience, Timer, current, run_blocking};
+use crate::sync::{JoinHandle, Patience, Timer, current, run_blocking, sleep};
 use deadlock::Deadlocks;
 use ids::Ids;
 use registry::AnyRegistry;
@@ -150,6 +151,38 @@ impl Engine {
     /// Called by a waker that the engine itself is just waking, it cannot wait for that very thread: it
     /// returns at once, and the file is closed when the last decision is on disk and nobody holds a handle.
     pub fn close(mut self) -> Result<(), Error> {
+        self.shut_down()
+    }
+
+    /// As [`close`](Self::close), but lets what has begun come to its end first: calls that are deciding or stand in
+    /// line, and transactions that have made a step. What is new is refused with [`Error::Closed`] at once. Blocks for
+    /// that, at most for `limit`, and then for the last sync; whoever has not finished by then gets
+    /// [`Error::Closed`] and has decided nothing.
+    ///
+    /// A transaction that its own thread holds open while it calls this is waited for in vain.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let engine = boxoffice::Engine::builder().in_memory()?;
+    /// // On a signal to stop:
+    /// engine.close_within(Duration::from_secs(10))?;
+    /// # Ok::<(), boxoffice::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`close`](Self::close).
+    pub fn close_within(mut self, limit: Duration) -> Result<(), Error> {
+        self.shared.log.drain();
+        let began = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        while self.shared.registries.values().any(|registry| registry.is_busy()) {
+            let Some(left) = limit.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) else { break };
+            // Nobody tells of an end: a command would have to look whether somebody waits for it.
+            sleep(pause.min(left));
+            pause = (pause * 2).min(Duration::from_millis(16));
+        }
         self.shut_down()
     }
 

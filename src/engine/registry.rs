@@ -87,6 +87,12 @@ impl<A: Aggregate> Registry<A> {
         self.streams.iter().map(|stream| Arc::clone(&stream)).collect()
     }
 
+    /// Whether a call or a transaction is at work on a stream.
+    fn is_busy(&self) -> bool {
+        // Whoever visits a stream has it too.
+        self.streams.iter().any(|stream| Arc::strong_count(&stream) > 1)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.streams.len()
     }
@@ -129,6 +135,7 @@ impl<R: Deref<Target = Registry<A>>, A: Aggregate> Drop for Visit<R, A> {
 pub(crate) trait AnyRegistry: Send + Sync {
     fn type_name(&self) -> &'static str;
     fn fold(self: Arc<Self>, id: &str, number: u32) -> Box<dyn AnyFold>;
+    fn is_busy(&self) -> bool;
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
@@ -140,6 +147,10 @@ impl<A: Aggregate> AnyRegistry for Registry<A> {
 
     fn fold(self: Arc<Self>, id: &str, number: u32) -> Box<dyn AnyFold> {
         Box::new(Fold::new(self, id, number))
+    }
+
+    fn is_busy(&self) -> bool {
+        Self::is_busy(self)
     }
 
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

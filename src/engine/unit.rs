@@ -23,7 +23,8 @@ impl Transaction {
         if !Arc::ptr_eq(&handle.shared, &self.locking.shared) {
             return Err(Error::OtherEngine { aggregate: A::TYPE });
         }
-        handle.shared.log.check_running()
+        let log = &handle.shared.log;
+        if self.branches.is_empty() { log.check_open() } else { log.check_running() }
     }
 
     /// The index of a stream's branch.

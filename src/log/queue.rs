@@ -19,15 +19,20 @@ use super::store::Store;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Cause, Error};
 use crate::limits::Limits;
-use crate::sync::{AtomicBool, AtomicU64, Line, Mutex, Patience, Waiter};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Line, Mutex, Patience, Waiter};
+
+// What `Log::stopped` says. What has begun goes on while only what is new is refused.
+const RUNNING: usize = 0;
+const DRAINING: usize = 1;
+const STOPPED: usize = 2;
 
 /// Decides positions, and when they are durable.
 pub(crate) struct Log {
     pub(super) queue: Mutex<Queue>,
     /// The last durable position. Everything at or below it is on disk, in order.
     durable: CachePadded<AtomicU64>,
-    /// No more decisions, and no more reads: the log failed or was closed.
-    pub(super) stopped: AtomicBool,
+    /// No more decisions, and no more reads: the log failed or was closed. Or no new ones: it is about to be.
+    stopped: AtomicUsize,
     /// Stopped for decisions only, from the beginning.
     pub(super) read_only: AtomicBool,
     pub(super) room: Room,
@@ -177,7 +182,7 @@ impl Log {
                 spare: Vec::new(),
             }),
             durable: CachePadded::new(AtomicU64::new(next - 1)),
-            stopped: AtomicBool::new(false),
+            stopped: AtomicUsize::new(RUNNING),
             read_only: AtomicBool::new(false),
             room: Room::default(),
             failure: OnceLock::new(),
@@ -210,12 +215,27 @@ impl Log {
     /// Takes no entries from here on, and is read all the same.
     pub(crate) fn refuse_entries(&self) {
         self.read_only.store(true, Ordering::Release);
-        self.stopped.store(true, Ordering::Release);
+        self.set_stopped();
+    }
+
+    pub(super) fn set_stopped(&self) {
+        self.stopped.store(STOPPED, Ordering::Release);
+    }
+
+    /// From here on nothing new begins.
+    pub(crate) fn drain(&self) {
+        // Not over a stop.
+        let _ = self.stopped.compare_exchange(RUNNING, DRAINING, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Before anything new begins.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.stopped.load(Ordering::Acquire) == RUNNING { Ok(()) } else { Err(self.stop_reason()) }
     }
 
     /// Nothing may be decided on memory once the log has stopped.
     pub(crate) fn check_running(&self) -> Result<(), Error> {
-        if self.stopped.load(Ordering::Acquire) { Err(self.stop_reason()) } else { Ok(()) }
+        if self.stopped.load(Ordering::Acquire) < STOPPED { Ok(()) } else { Err(self.stop_reason()) }
     }
 
     /// Nothing may be shown from memory either, unless it was never changed.

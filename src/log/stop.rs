@@ -13,7 +13,7 @@ impl Log {
         self.store.shut();
         let _ = self.failure.set(failure);
         queue.state = State::Failed;
-        self.stopped.store(true, Ordering::Release);
+        self.set_stopped();
         let mut everyone = queue.room_line.leave();
         everyone.extend(queue.readers.leave());
         if let Some(writer) = queue.writer.take() {
@@ -67,7 +67,7 @@ impl Log {
             }
             queue.state = State::Closing;
             self.read_only.store(false, Ordering::Release);
-            self.stopped.store(true, Ordering::Release);
+            self.set_stopped();
             let mut wakes = queue.room_line.leave();
             // Whoever has read everything has come to the end.
             wakes.extend(queue.readers.leave());

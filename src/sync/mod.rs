@@ -14,7 +14,7 @@ pub(crate) use imp::{
 };
 pub(crate) use line::{Line, Place};
 // Not the model checker's: see `parallelism`.
-pub(crate) use std::thread::{Builder as ThreadBuilder, scope};
+pub(crate) use std::thread::{Builder as ThreadBuilder, scope, sleep};
 pub(crate) use timer::Timer;
 pub(crate) use wait::{Caller, Patience, Waiter, Wakes, run_blocking};
 

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use boxoffice::clock::{ManualClock, Timestamp};
 use boxoffice::error::Advice;
@@ -325,6 +326,68 @@ fn a_close_leaves_nothing_in_doubt() {
         assert_eq!((view.get(1), view.get(2), view.version(), engine.position()), (0, 0, 1, 1), "{mode}");
         engine.close().unwrap();
     }
+}
+
+/// Graceful shutdown: what has begun, in a handler, in line or in a unit, completes; what is new is refused meanwhile.
+#[test]
+fn a_close_with_a_limit_lets_what_has_begun_complete() {
+    for (mode, options) in modes() {
+        let (_folder, path) = file();
+        let open = || Engine::builder().aggregate_with::<Board>(options).open(&path).unwrap();
+        let engine = open();
+        let handle = boards(&engine, options);
+        assert!(handle.execute("b", &Ask::set(1, 0)).unwrap().is_accepted());
+        let door = Door::new();
+        let inside = Arc::clone(&door);
+        let (deciding, waiting) = (Ask::add(1).first(move |_, _| inside.pass()), Ask::add(1));
+        let mut unit = engine.begin(options);
+        assert!(unit.execute(&handle, "b", &Ask::add(2)).unwrap().is_accepted());
+        let mut late = engine.begin(options);
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| handle.execute("b", &deciding));
+            door.await_arrivals(1);
+            let turns = handle.with(Options::pessimistic());
+            let mut in_line = Polled::new(turns.execute_async("b", &waiting));
+            let is_in_line = in_line.poll().is_none();
+            assert!(mode == "optimistic" || is_in_line);
+            let closing = scope.spawn(|| engine.close_within(Duration::MAX));
+            let new = Ask::add(3);
+            let refused = eventually("nothing new is taken", || {
+                let mut new = Polled::new(handle.execute_async("b", &new));
+                match new.poll() {
+                    Some(Err(error)) => Some(error),
+                    Some(Ok(_)) => None,
+                    // It was quicker than the close.
+                    None => new.finish().err(),
+                }
+            });
+            let unit_refused = error_of(late.execute(&handle, "b", &Ask::add(3)));
+            assert!(matches!((&refused, &unit_refused), (Error::Closed, Error::Closed)), "{mode}: {refused}");
+            assert!(!closing.is_finished(), "{mode}: it did not wait");
+            assert!(unit.execute(&handle, "b", &Ask::add(2)).unwrap().is_accepted(), "{mode}");
+            unit.commit().unwrap();
+            door.open();
+            assert!(inside.join().unwrap().unwrap().is_accepted(), "{mode}");
+            assert!(in_line.finish().unwrap().is_accepted(), "{mode}");
+            closing.join().unwrap().unwrap();
+        });
+        let engine = open();
+        let view = boards(&engine, options).read("b").unwrap();
+        assert_eq!((view.get(1), view.get(2)), (2, 2), "{mode}");
+        engine.close().unwrap();
+    }
+}
+
+/// Who does not come to an end within the limit is cut off, and is nowhere.
+#[test]
+fn a_close_with_a_limit_ends_at_the_limit() {
+    let engine = Engine::builder().aggregate::<Board>().in_memory().unwrap();
+    let handle = boards(&engine, Options::pessimistic());
+    assert!(handle.execute("b", &Ask::set(1, 0)).unwrap().is_accepted());
+    let mut unit = engine.begin(Options::pessimistic());
+    assert!(unit.execute(&handle, "b", &Ask::add(1)).unwrap().is_accepted());
+    engine.close_within(Duration::from_millis(20)).unwrap();
+    assert!(matches!(unit.commit(), Err(Error::Closed)));
 }
 
 /// Group commit: what is decided during a sync is made durable by the next one, all of it.
