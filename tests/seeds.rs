@@ -47,6 +47,8 @@
 //!
 //! | sentence | test |
 //! |---|---|
+//! | the wire: routes, bodies and status codes, of a server that runs | `book_my_seat_wire::every_sentence_of_the_original_wire`, `book_my_seat_wire::the_delay_of_an_unsafe_booking_is_for_each_seat_and_can_be_none` |
+//! | the page: both windows show who has a seat; the stress button shows the anomaly | `book_my_seat::two_windows_fight_for_a_seat_and_both_show_who_has_it`, `book_my_seat::the_rush_shows_an_anomaly_for_unsafe_and_none_for_safe` |
 //! | 252 seats in rows, blocks and four categories | `book_my_seat::the_cinema_has_252_seats` |
 //! | eighteen of them are booked beforehand by `seed` | `book_my_seat::eighteen_seats_are_booked_beforehand` |
 //! | ten requests for a seat: one succeeds, nine are refused, and no seat is there twice | `book_my_seat::of_ten_requests_for_a_seat_one_succeeds_and_nine_are_refused` |
@@ -186,10 +188,10 @@ fn every_test_that_the_table_names_is_there() {
     for name in &named {
         assert!(found.contains(name), "there is no test {}::{}", name.0, name.1);
     }
-    // And each test here is in the table, except those that are part of another.
-    let mine = found.iter().filter(|(place, _)| root.join(format!("tests/seeds/{place}.rs")).exists());
-    for test in mine.filter(|(_, name)| !name.starts_with("child_")) {
-        let elsewhere = found.iter().any(|(place, name)| place == "domain" && *name == test.1);
-        assert!(elsewhere || named.contains(test), "the table does not name {}::{}", test.0, test.1);
+    // And each test of the files below this one is in the table, except those that are part of another.
+    let mut mine = BTreeSet::new();
+    tests_below(&root.join("tests/seeds"), &mut mine);
+    for test in mine.iter().filter(|(place, name)| place != "seeds" && !name.starts_with("child_")) {
+        assert!(named.contains(test), "the table does not name {}::{}", test.0, test.1);
     }
 }

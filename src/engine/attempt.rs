@@ -175,9 +175,10 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         drop(seen);
         let planned = Plan { scope, version, whole: progress.moves >= MOVES_BEFORE_WHOLE };
         let locks = if planned.whole { &Scope::Whole } else { &planned.scope };
-        let wanted = Wanted { scope: locks, access: Access::Exclusive, owner: None };
+        let wanted = Wanted { scope: locks, access: Access::Exclusive, owner: None, waits: true };
         match Running::request(stream, log, &wanted)? {
             Requested::Granted(running, snapshot) => self.turn(stream, running, snapshot, planned, progress),
+            Requested::Taken => Err(Error::WouldBlock { stream: stream.name.clone() }),
             Requested::Queued(..) if self.handle.options.wait == Wait::Never => {
                 Err(Error::WouldBlock { stream: stream.name.clone() })
             }
@@ -396,6 +397,8 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
                 return Err(Error::ApplyPanicked { stream: stream.name.clone(), message });
             }
         }
+        // Dropped while nothing is held: it may run anything.
+        *progress.outcome = None;
         Ok(Step::Again)
     }
 

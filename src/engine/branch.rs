@@ -81,7 +81,7 @@ struct Aftermath<A: Aggregate> {
 /// A branch whose type is not known here.
 pub(super) trait AnyBranch: Send {
     fn name(&self) -> &StreamName;
-    /// Every transaction takes the mutexes of its streams in the order of this.
+    /// Tells its stream from others.
     fn address(&self) -> usize;
     fn has_events(&self) -> bool;
     /// How many bytes are staged, and at most how many its share of an entry takes.

@@ -28,10 +28,6 @@ impl Line {
         self.ids().take(self.heads)
     }
 
-    pub(super) fn is_head(&self, id: usize) -> bool {
-        self.heads().any(|head| head == id)
-    }
-
     /// Enters at the end. True if it is a head.
     pub(super) fn push(&mut self, id: usize, requests: &Slab<Request>) -> bool {
         let joins = self.heads > self.behind.len() && self.joins(id, requests);

@@ -10,7 +10,7 @@
 //! wait for each other: see `deadlock.rs`.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
@@ -40,7 +40,8 @@ pub(crate) struct Locks {
     arrivals: VecDeque<usize>,
     /// What transactions have here; commands are not in it.
     owners: HashMap<u64, Own, RandomState>,
-    arrived: u64,
+    /// How many times somebody came to stand in lines.
+    stood: u64,
 }
 
 /// A request's place in its stream's locks, until it is released.
@@ -53,8 +54,8 @@ pub(super) struct Request {
     /// The transaction that asks.
     owner: Option<Arc<Owner>>,
     place: Place,
-    /// Its number in the order in which all stand.
-    arrived: u64,
+    /// Its number in the order of all who stand in lines, which is the same in every line.
+    stands: u64,
     /// Whether it went before others: its transaction holds something here.
     jumped: bool,
     /// Signaled when the request is granted; absent if it was granted at once.
@@ -163,13 +164,13 @@ impl Locks {
             }
         }
         let owner = owner.cloned();
-        self.arrived += 1;
-        let (place, arrived) = (Place::Arriving, self.arrived);
-        let id = self.requests.insert(Request { wants, access, owner, place, arrived, jumped, waiter: None });
+        let place = Place::Arriving;
+        let id =
+            self.requests.insert(Request { wants, access, owner, place, stands: 0, jumped, waiter: None });
         if jumped && !self.may_enter(id) && self.requests[id].wants == Scope::Whole {
             self.send_back_who_only_waits(wakes);
         }
-        let asks_for_nothing = matches!(&self.requests[id].wants, Scope::Parts(parts) if parts.is_empty());
+        let asks_for_nothing = self.requests[id].wants.is_empty();
         let granted = if asks_for_nothing || ((jumped || self.arrivals.is_empty()) && self.may_enter(id)) {
             self.enter(id, wakes)
         } else {
@@ -182,6 +183,34 @@ impl Locks {
         let waiter = Waiter::new();
         self.requests[id].waiter = Some(Arc::clone(&waiter));
         (Ticket(id), Some(waiter))
+    }
+
+    /// Whether a transaction would be granted this at once. Who asks and does not wait would have let others pass those
+    /// whom it overtakes.
+    pub(crate) fn is_free(&self, scope: &Scope, access: Access, owner: u64) -> bool {
+        let holds = self.owners.get(&owner).is_some_and(|own| own.granted > 0);
+        let wants = if holds { self.without_held(scope.clone(), access, owner) } else { scope.clone() };
+        let in_the_way = |other: &Request| {
+            let both_share = access == Access::Shared && other.is_shared();
+            let overtaken = holds && !other.stands_firm();
+            other.number() != Some(owner) && !both_share && !overtaken
+        };
+        if wants.is_empty() {
+            return true;
+        }
+        if !holds && !self.arrivals.is_empty() {
+            return false;
+        }
+        let inside = |other: &Request| other.place != Place::Arriving && !other.wants.is_empty();
+        match &wants {
+            Scope::Whole => !self.requests.iter().any(|(_, other)| inside(other) && in_the_way(other)),
+            Scope::Parts(parts) => {
+                let (_, wholes) = self.others(Some(owner));
+                let open = wholes.exclusive == 0 && (access == Access::Shared || wholes.is_empty());
+                let mut lines = parts.iter().filter_map(|part| self.parts.get(part));
+                open && !lines.any(|line| line.ids().any(|id| in_the_way(&self.requests[id])))
+            }
+        }
     }
 
     /// Whether somebody holds, or is next to hold, a part of this scope, so that it is not to be had.
@@ -229,11 +258,13 @@ impl Locks {
             && let Some(own) = self.owners.get_mut(&number)
         {
             own.requests -= 1;
-            own.granted -= u32::from(request.is_granted());
+            own.granted -= u32::from(request.is_granted() && !request.wants.is_empty());
             match request.place {
                 Place::Arriving => {}
                 Place::Whole => *own.wholes.of(request.access) -= 1,
-                Place::Inside { .. } => *own.inside.of(request.access) -= 1,
+                Place::Inside { .. } => {
+                    *own.inside.of(request.access) -= u32::from(!request.wants.is_empty())
+                }
             }
             if own.requests == 0 {
                 self.owners.remove(&number);
@@ -243,7 +274,7 @@ impl Locks {
             Place::Arriving => self.arrivals.retain(|other| *other != id),
             Place::Whole => *self.wholes.of(request.access) -= 1,
             Place::Inside { .. } => {
-                *self.inside.of(request.access) -= 1;
+                *self.inside.of(request.access) -= u32::from(!request.wants.is_empty());
                 for part in request.wants.named() {
                     self.leave(id, part, wakes);
                 }
@@ -252,59 +283,9 @@ impl Locks {
         self.admit(wakes);
     }
 
-    /// The transactions that a waiting request waits for, directly or behind commands that wait too.
-    pub(crate) fn in_the_way(&self, Ticket(id): Ticket) -> Vec<Arc<Owner>> {
-        let (mut todo, mut seen, mut found) = (vec![id], HashSet::new(), Vec::new());
-        while let Some(id) = todo.pop() {
-            for other in self.before(id) {
-                if !seen.insert(other) {
-                    continue;
-                }
-                match &self.requests[other].owner {
-                    Some(owner) => found.push(Arc::clone(owner)),
-                    None => todo.push(other),
-                }
-            }
-        }
-        found
-    }
-
     /// Whether a transaction of this caller has requests here.
     pub(crate) fn has_owner_of(&self, caller: &Caller) -> bool {
         self.owners.values().any(|own| own.owner.caller.is(caller))
-    }
-
-    /// What a request has to wait for.
-    fn before(&self, id: usize) -> Vec<usize> {
-        let Some(request) = self.requests.get(id) else { return Vec::new() };
-        let mut before = Vec::new();
-        match request.place {
-            Place::Whole | Place::Inside { missing: 0 } => {}
-            Place::Inside { .. } => {
-                for line in request.wants.named().iter().filter_map(|part| self.parts.get(part)) {
-                    if !line.is_head(id) {
-                        before.extend(line.ids().take_while(|other| *other != id));
-                    }
-                }
-            }
-            Place::Arriving => {
-                before.extend(self.arrivals.iter().copied().take_while(|other| *other != id));
-                let entered = self.requests.iter().filter(|(_, other)| other.place != Place::Arriving);
-                let meets = |other: &Request| request.wants == Scope::Whole || other.place == Place::Whole;
-                let in_the_way = entered.filter(|(_, other)| meets(other) && !request.is_compatible(other));
-                before.extend(in_the_way.map(|(other, _)| other));
-                // Whom it will stand behind once it has entered: nobody else would notice then that this closes a
-                // circle.
-                for line in request.wants.named().iter().filter_map(|part| self.parts.get(part)) {
-                    let stays = |other: &Request| !request.jumped || other.stands_firm();
-                    let ahead = line.ids().map(|other| (other, &self.requests[other]));
-                    let ahead = ahead.filter(|(_, other)| stays(other) && !request.is_compatible(other));
-                    before.extend(ahead.map(|(other, _)| other));
-                }
-            }
-        }
-        before.retain(|other| !self.requests[*other].is_of_same_owner(request));
-        before
     }
 
     /// What is left to ask for, of what the transaction does not hold yet.
@@ -354,12 +335,9 @@ impl Locks {
             return self.come_in(id);
         }
         let wants = self.requests[id].wants.clone();
-        let meets = |other: &Request| wants.named().iter().any(|part| other.wants.named().contains(part));
-        let overtaken = self.take_out(meets, wakes);
+        let overtaken = if wants == Scope::Whole { Vec::new() } else { self.take_out(&wants, wakes) };
         let granted = self.come_in(id);
         for other in overtaken {
-            self.arrived += 1;
-            self.requests[other].arrived = self.arrived;
             let passed = self.line_up(other);
             debug_assert!(!passed, "let in by who went before it");
         }
@@ -375,10 +353,14 @@ impl Locks {
             request.place = Place::Whole;
             true
         } else {
-            *self.inside.of(access) += 1;
+            // Who asks for nothing is in nobody's way.
+            *self.inside.of(access) += u32::from(!request.wants.is_empty());
             self.line_up(id)
         };
-        if let Some(own) = self.requests[id].number().and_then(|number| self.owners.get_mut(&number)) {
+        let request = &self.requests[id];
+        if let Some(own) = request.number().and_then(|number| self.owners.get_mut(&number))
+            && !request.wants.is_empty()
+        {
             let tally = if whole { &mut own.wholes } else { &mut own.inside };
             *tally.of(access) += 1;
             own.granted += u32::from(granted);
@@ -388,6 +370,8 @@ impl Locks {
 
     /// Puts a request at the end of the lines of its parts. True if it is at the head of all.
     fn line_up(&mut self, id: usize) -> bool {
+        self.stood += 1;
+        self.requests[id].stands = self.stood;
         let Self { requests, parts, .. } = self;
         let mut missing = 0;
         for part in requests[id].wants.named() {
@@ -438,16 +422,23 @@ impl Locks {
         self.arrivals.insert(others.unwrap_or(self.arrivals.len()), id);
     }
 
-    /// Takes commands that wait out of all their lines, for a transaction that has something here and goes before them:
-    /// they hold nothing, and would wait for it, and it for them. Out of all, so that any two still stand in the
-    /// same order wherever they meet. Who waited only for them is let in. In order of arrival.
-    fn take_out(&mut self, which: impl Fn(&Request) -> bool, wakes: &mut Wakes) -> Vec<usize> {
-        let waiting = self.requests.iter().filter(|(_, other)| {
-            matches!(other.place, Place::Inside { missing: 1.. }) && !other.stands_firm() && which(other)
-        });
-        let mut waiting: Vec<usize> = waiting.map(|(id, _)| id).collect();
-        waiting.sort_unstable_by_key(|id| self.requests[*id].arrived);
-        // The latest first: otherwise one would be let in by the leaving of another.
+    /// Takes commands that wait in these lines, or in any, out of all their lines, for a transaction that has something
+    /// here and goes before them: they hold nothing, and would wait for it, and it for them. Out of all, so that any two
+    /// still stand in the same order wherever they meet. Who waited only for them is let in. In order.
+    fn take_out(&mut self, of: &Scope, wakes: &mut Wakes) -> Vec<usize> {
+        let waits = |id: &usize| !self.requests[*id].stands_firm();
+        let mut waiting: Vec<usize> = match of {
+            Scope::Whole => self.parts.values().flat_map(Line::ids).filter(waits).collect(),
+            Scope::Parts(parts) => parts
+                .iter()
+                .filter_map(|part| self.parts.get(part))
+                .flat_map(Line::ids)
+                .filter(waits)
+                .collect(),
+        };
+        waiting.sort_unstable_by_key(|id| self.requests[*id].stands);
+        waiting.dedup();
+        // The last first: otherwise one would be let in by the leaving of another.
         for id in waiting.iter().rev() {
             let wants = std::mem::replace(&mut self.requests[*id].wants, Scope::Whole);
             for part in wants.named() {
@@ -460,7 +451,7 @@ impl Locks {
 
     /// As [`take_out`](Self::take_out), for a transaction that wants the whole: those who wait go back among the arrivals.
     fn send_back_who_only_waits(&mut self, wakes: &mut Wakes) {
-        for id in self.take_out(|_| true, wakes).into_iter().rev() {
+        for id in self.take_out(&Scope::Whole, wakes).into_iter().rev() {
             let request = &mut self.requests[id];
             request.place = Place::Arriving;
             *self.inside.of(request.access) -= 1;
@@ -497,3 +488,4 @@ fn became_head(request: &mut Request, owners: &mut HashMap<u64, Own, RandomState
 
 #[cfg(all(test, not(shuttle)))]
 mod tests;
+mod way;

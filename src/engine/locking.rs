@@ -93,16 +93,15 @@ impl Locking {
     ) -> Result<(Running<'s, A>, Snapshot<A>), Error> {
         let owner = self.owner(patience).await;
         let log = &self.shared.log;
-        let wanted = Wanted { scope: &wish.scope, access: wish.access, owner: Some(&owner) };
+        let waits = matches!(self.options.wait, Wait::AtMost(_));
+        let wanted = Wanted { scope: &wish.scope, access: wish.access, owner: Some(&owner), waits };
         // The waiter is bound first and goes last: what it holds of a task is dropped with no mutex held.
         let (waiter, mut running) = match Running::request(stream, log, &wanted)? {
             Requested::Granted(running, snapshot) => return Ok((running, snapshot)),
+            Requested::Taken => return Err(Error::WouldBlock { stream: stream.name.clone() }),
             Requested::Queued(running, waiter) => (waiter, running),
         };
         let name = || stream.name.clone();
-        if !matches!(self.options.wait, Wait::AtMost(_)) {
-            return Err(Error::WouldBlock { stream: name() });
-        }
         self.effort.lock_waits += 1;
         if running.is_held_by(&owner.caller) {
             return Err(Error::HeldByCaller { stream: name() });

@@ -110,6 +110,8 @@ pub(crate) struct Running<'s, A: Aggregate> {
 pub(crate) enum Requested<'s, A: Aggregate> {
     /// Granted at once.
     Granted(Running<'s, A>, Snapshot<A>),
+    /// It would have to wait, and is not to: it has not been made.
+    Taken,
     /// Signaled when granted.
     Queued(Running<'s, A>, Arc<Waiter>),
 }
@@ -120,6 +122,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) access: Access,
     /// The transaction that asks; none for a command.
     pub(crate) owner: Option<&'a Arc<Owner>>,
+    /// Whether a transaction waits for it.
+    pub(crate) waits: bool,
 }
 
 impl<A: Aggregate> Stream<A> {
@@ -231,7 +235,10 @@ impl<'s, A: Aggregate> Running<'s, A> {
         let requested = {
             let mut inner = stream.inner.lock();
             stream.check(&inner, log)?;
-            let Wanted { scope, access, owner } = *wanted;
+            let Wanted { scope, access, owner, waits } = *wanted;
+            if !waits && owner.is_some_and(|owner| !inner.locks.is_free(scope, access, owner.number)) {
+                return Ok(Requested::Taken);
+            }
             let (ticket, waiter) = inner.locks.request(scope, access, owner, &mut wakes);
             let mut held = Held { since: None, ticket: Some(ticket) };
             match waiter {
@@ -258,6 +265,9 @@ impl<'s, A: Aggregate> Running<'s, A> {
         let mut inner = self.stream.inner.lock();
         self.stream.check(&inner, log)?;
         if self.held.since.is_none_or(|since| inner.stamps.changed_since(since, scope)) {
+            return Ok(None);
+        }
+        if owner.is_some_and(|owner| !inner.locks.is_free(scope, Access::Exclusive, owner.number)) {
             return Ok(None);
         }
         let (ticket, waiter) = inner.locks.request(scope, Access::Exclusive, owner, &mut wakes);

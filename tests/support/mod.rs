@@ -26,7 +26,12 @@ pub(crate) const WATCHDOG: Duration = Duration::from_secs(30);
 
 /// Both modes, by name.
 pub(crate) fn modes() -> [(&'static str, Options); 2] {
-    [("pessimistic", Options::pessimistic()), ("optimistic", Options::optimistic())]
+    // A disk that stalls for a while is no fault of the engine.
+    let wait = Wait::AtMost(WATCHDOG);
+    [
+        ("pessimistic", Options { wait, ..Options::pessimistic() }),
+        ("optimistic", Options { wait, ..Options::optimistic() }),
+    ]
 }
 
 /// The same options, and never waiting for a lock or for room.

@@ -70,7 +70,7 @@ enum Step {
 }
 
 fn any_scope() -> impl Strategy<Value = Scope> {
-    let parts = vec(0..PARTS, 0..=2)
+    let parts = vec(0..PARTS, 0..=3)
         .prop_map(|parts| Scope::parts(parts.into_iter().map(|part| Part::number(0, part))));
     prop_oneof![4 => parts, 1 => Just(Scope::Whole)]
 }
@@ -81,7 +81,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         5 => (0..UNITS, 0..TABLES, any_scope(), access)
             .prop_map(|(unit, table, scope, access)| Step::Ask { unit, table, scope, access }),
         2 => (0..TABLES, any_scope()).prop_map(|(table, scope)| Step::Come { table, scope }),
-        2 => any::<prop::sample::Index>().prop_map(|party| Step::Leave { party: party.index(2 * UNITS) }),
+        2 => any::<prop::sample::Index>().prop_map(|party| Step::Leave { party: party.index(4 * UNITS) }),
     ]
 }
 
@@ -125,8 +125,13 @@ impl<'d> World<'d> {
     fn ask(&mut self, party: usize, table: usize, scope: Scope, access: Access) {
         let owner = self.parties[party].owner.clone();
         let mut wakes = Wakes::default();
-        let (ticket, waiter) =
-            self.tables[table].locks.lock().request(&scope, access, owner.as_ref(), &mut wakes);
+        let (ticket, waiter) = {
+            let mut locks = self.tables[table].locks.lock();
+            let free = owner.as_ref().map(|owner| locks.is_free(&scope, access, owner.number));
+            let requested = locks.request(&scope, access, owner.as_ref(), &mut wakes);
+            assert!(free.is_none_or(|free| free == requested.1.is_none()), "what is free is granted");
+            requested
+        };
         wakes.fire();
         let stands = Stands { table, ticket, scope, access };
         let Some(waiter) = waiter else {
@@ -230,6 +235,21 @@ fn meet(one: &Scope, other: &Scope) -> bool {
 }
 
 impl Locks {
+    /// Whether a request that waits has a reason to.
+    fn waits_for_somebody(&self, id: usize) -> bool {
+        let request = &self.requests[id];
+        let first = self.arrivals.front() == Some(&id);
+        match request.place {
+            Place::Arriving => !first || !self.may_enter(id),
+            _ => request.wants.named().iter().any(|part| {
+                self.parts[part]
+                    .ids()
+                    .take_while(|other| *other != id)
+                    .any(|other| !request.is_compatible(&self.requests[other]))
+            }),
+        }
+    }
+
     /// All that is counted, counted anew.
     fn check(&self) {
         let mut tallies = [Tally::default(); 2];
@@ -238,17 +258,19 @@ impl Locks {
                 Place::Arriving => assert!(self.arrivals.contains(&id), "nobody knows who arrived"),
                 Place::Whole => *tallies[1].of(request.access) += 1,
                 Place::Inside { missing } => {
-                    *tallies[0].of(request.access) += 1;
+                    *tallies[0].of(request.access) += u32::from(!request.wants.is_empty());
                     let lines = request.wants.named().iter().map(|part| &self.parts[part]);
-                    let not_head = lines.filter(|line| !line.is_head(id)).count();
+                    let not_head = lines.filter(|line| !line.heads().any(|head| head == id)).count();
                     assert_eq!(missing, not_head, "heads of lines");
                 }
             }
-            assert!(request.is_granted() || !self.before(id).is_empty(), "waits for nobody");
+            assert!(request.is_granted() || self.waits_for_somebody(id), "waits for nobody");
         }
         assert!(tallies == [self.inside, self.wholes], "tallies");
         for (part, line) in &self.parts {
             let ids: Vec<usize> = line.ids().collect();
+            let order: Vec<u64> = ids.iter().map(|id| self.requests[*id].stands).collect();
+            assert!(order.is_sorted_by(|one, next| one < next), "the order is not the same in every line");
             assert!(
                 ids.iter().all(|id| self.requests[*id].wants.named().contains(part)),
                 "who stands in a line"
@@ -262,9 +284,49 @@ impl Locks {
         for (number, own) in &self.owners {
             let all = || self.requests.iter().filter(|(_, request)| request.number() == Some(*number));
             assert_eq!(own.requests as usize, all().count());
-            assert_eq!(own.granted as usize, all().filter(|(_, request)| request.is_granted()).count());
+            let holds = |request: &Request| request.is_granted() && !request.wants.is_empty();
+            assert_eq!(own.granted as usize, all().filter(|(_, request)| holds(request)).count());
+            let [mut inside, mut wholes] = [Tally::default(); 2];
+            for (_, request) in all() {
+                match request.place {
+                    Place::Arriving => {}
+                    Place::Whole => *wholes.of(request.access) += 1,
+                    Place::Inside { .. } => {
+                        *inside.of(request.access) += u32::from(!request.wants.is_empty())
+                    }
+                }
+            }
+            assert!(own.inside == inside && own.wholes == wholes, "a transaction's tallies");
         }
     }
+}
+
+/// Takes these steps one after the other; parties from `UNITS` on are the commands, in order.
+fn run(steps: impl IntoIterator<Item = Step>) {
+    let deadlocks = Deadlocks::default();
+    let mut world = World::new(&deadlocks);
+    for step in steps {
+        world.go(step);
+    }
+    world.drain();
+}
+
+/// Who arrives behind one that wants the whole stands behind those who were overtaken before it came in.
+#[test]
+fn who_comes_in_late_stands_behind_who_was_overtaken() {
+    let parts = |parts: &[u64]| Scope::parts(parts.iter().map(|part| Part::number(0, *part)));
+    let ask = |part| Step::Ask { unit: 0, table: 0, scope: parts(&[part]), access: Access::Exclusive };
+    let come = |scope| Step::Come { table: 0, scope };
+    let whole = UNITS + 1;
+    run([
+        ask(0),
+        come(parts(&[0, 1, 2])),
+        come(Scope::Whole),
+        come(parts(&[2])),
+        ask(1),
+        Step::Leave { party: whole },
+        ask(2),
+    ]);
 }
 
 proptest! {
@@ -272,11 +334,6 @@ proptest! {
 
     #[test]
     fn nobody_waits_for_nothing(steps in vec(any_step(), 1..40)) {
-        let deadlocks = Deadlocks::default();
-        let mut world = World::new(&deadlocks);
-        for step in steps {
-            world.go(step);
-        }
-        world.drain();
+        run(steps);
     }
 }

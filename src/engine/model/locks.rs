@@ -57,7 +57,11 @@ impl Corridor {
     }
 
     fn request(&self, scope: &Scope) -> Result<Requested<'_, Hall>, Error> {
-        Running::request(&self.stream, &self.log, &Wanted { scope, access: Access::Exclusive, owner: None })
+        Running::request(
+            &self.stream,
+            &self.log,
+            &Wanted { scope, access: Access::Exclusive, owner: None, waits: true },
+        )
     }
 
     /// Asks, waits and holds. False if the wait ended without the locks.
@@ -66,6 +70,7 @@ impl Corridor {
         let (mut running, waiter) = match self.request(scope).unwrap() {
             Requested::Granted(running, _) => (running, None),
             Requested::Queued(running, waiter) => (running, Some(waiter)),
+            Requested::Taken => unreachable!("it waits"),
         };
         place.seen(|seen| seen.queued = true);
         // Declared after the request: written down before the locks are given back.
