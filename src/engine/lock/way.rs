@@ -12,8 +12,10 @@ use crate::scope::{Part, Scope};
 struct Search<'l> {
     todo: Vec<usize>,
     seen: HashSet<usize>,
+    /// Commands are compatible with nobody: what one has looked at, the next one need not.
     lines: HashMap<&'l Part, usize>,
-    arrivals: usize,
+    wholes: bool,
+    inside: bool,
     found: Vec<Arc<Owner>>,
 }
 
@@ -33,39 +35,30 @@ impl Locks {
     /// The transactions that a waiting request waits for, directly or behind commands that wait too.
     pub(crate) fn in_the_way(&self, Ticket(id): Ticket) -> Vec<Arc<Owner>> {
         let mut search = Search::default();
+        let Some(request) = self.requests.get(id) else { return search.found };
         search.seen.insert(id);
-        search.todo.push(id);
+        if request.place == Place::Arriving {
+            // Among them are all whom they wait for in turn.
+            for other in self.arrivals.iter().take_while(|other| **other != id) {
+                if !self.requests[*other].is_of_same_owner(request) {
+                    search.note(self, *other);
+                }
+            }
+        }
+        self.look_before(request, &mut search);
         while let Some(id) = search.todo.pop() {
-            self.look_before(id, &mut search);
+            self.look_before(&self.requests[id], &mut search);
         }
         search.found
     }
 
-    fn look_before<'l>(&'l self, id: usize, search: &mut Search<'l>) {
-        let Some(request) = self.requests.get(id) else { return };
+    /// Notes whom a request waits for, but for other arrivals.
+    fn look_before<'l>(&'l self, request: &'l Request, search: &mut Search<'l>) {
         match request.place {
             Place::Whole | Place::Inside { missing: 0 } => {}
             Place::Inside { .. } => self.look_along(request, request.stands, search),
             Place::Arriving => {
-                let ahead = self.arrivals.iter().position(|other| *other == id).unwrap_or_default();
-                // A transaction begins the search; commands go on with it, and each looks at all that the last one did.
-                for other in search.arrivals..ahead {
-                    if let Some(other) = self.arrivals.get(other)
-                        && !self.requests[*other].is_of_same_owner(request)
-                    {
-                        search.note(self, *other);
-                    }
-                }
-                search.arrivals = search.arrivals.max(ahead);
-                let meets = |other: &Request| request.wants == Scope::Whole || other.place == Place::Whole;
-                if request.wants == Scope::Whole || !self.wholes.is_empty() {
-                    for (other, entered) in &self.requests {
-                        let stands = entered.place != Place::Arriving && !entered.wants.is_empty();
-                        if stands && meets(entered) && !request.is_compatible(entered) {
-                            search.note(self, other);
-                        }
-                    }
-                }
+                self.look_inside(request, search);
                 // Whom it will stand behind once it has entered: nobody else would notice then that this closes a
                 // circle.
                 self.look_along(request, u64::MAX, search);
@@ -73,27 +66,45 @@ impl Locks {
         }
     }
 
+    /// Notes who keeps a request from coming in.
+    fn look_inside<'l>(&'l self, request: &'l Request, search: &mut Search<'l>) {
+        let wants_all = request.wants == Scope::Whole;
+        let looked = if wants_all { search.inside } else { search.wholes || search.inside };
+        if looked || (!wants_all && self.wholes.is_empty()) {
+            return;
+        }
+        for (id, other) in &self.requests {
+            let stands = other.place != Place::Arriving && !other.wants.is_empty();
+            let meets = wants_all || other.place == Place::Whole;
+            if stands && meets && !request.is_compatible(other) {
+                search.note(self, id);
+            }
+        }
+        if request.owner.is_none() {
+            search.inside |= wants_all;
+            search.wholes = true;
+        }
+    }
+
     /// Notes who stands in a request's lines before this place.
     fn look_along<'l>(&'l self, request: &'l Request, place: u64, search: &mut Search<'l>) {
         for part in request.wants.named() {
             let Some(line) = self.parts.get(part) else { continue };
-            let walked = search.lines.get(part).copied().unwrap_or_default();
-            let mut now = walked;
-            for other in line.ids().skip(walked) {
-                let ahead = &self.requests[other];
-                if ahead.stands >= place {
+            let mut walked = search.lines.get(part).copied().unwrap_or_default();
+            for id in line.ids().skip(walked) {
+                let other = &self.requests[id];
+                if other.stands >= place {
                     break;
                 }
                 // One that goes first does not wait for those whom it overtakes.
-                let overtaken = request.jumped && request.place == Place::Arriving && !ahead.stands_firm();
-                if !overtaken && !request.is_compatible(ahead) {
-                    search.note(self, other);
+                let overtaken = request.jumped && request.place == Place::Arriving && !other.stands_firm();
+                if !overtaken && !request.is_compatible(other) {
+                    search.note(self, id);
                 }
-                now += 1;
+                walked += 1;
             }
-            // What a request may pass over, the next one may have to wait for: commands are compatible with nobody.
             if request.owner.is_none() {
-                search.lines.insert(part, now);
+                search.lines.insert(part, walked);
             }
         }
     }
