@@ -40,6 +40,7 @@ use args::Args;
 use garage::{Garage, Till};
 use support::Failure;
 use support::home::Home;
+use support::patience::patient;
 use support::promises::Promises;
 use support::screen::Screen;
 
@@ -63,7 +64,7 @@ fn park(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let garages = engine.handle::<Garage>(Till::slow())?;
     let mut days = Vec::new();
     for (name, options) in [("pessimistic", Options::pessimistic()), ("optimistic", Options::optimistic())] {
-        days.push(day::day(name, &garages.with(options), args, screen, &mut promises)?);
+        days.push(day::day(name, &garages.with(patient(options)), args, screen, &mut promises)?);
     }
     screen.say(&day::table(&days));
 

@@ -1,13 +1,13 @@
 //! The command line.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use boxoffice::Options;
-use boxoffice::options::{Exhausted, Wait};
+use boxoffice::options::Exhausted;
 
 use crate::support::args::{Choice, CommandLine};
 use crate::support::home::check_new;
+use crate::support::patience::patient;
 
 pub(crate) struct Args {
     pub(crate) mode: Mode,
@@ -47,11 +47,9 @@ impl Mode {
 }
 
 impl Args {
-    /// A minute of patience, for a slow disk and a long line.
     pub(crate) fn options(&self, mode: Mode) -> Options {
         let options = if mode == Mode::Optimistic { Options::optimistic() } else { Options::pessimistic() };
-        let wait = Wait::AtMost(Duration::from_secs(60));
-        Options { retries: self.retries, exhausted: Exhausted::Turn, wait, ..options }
+        patient(Options { retries: self.retries, exhausted: Exhausted::Turn, ..options })
     }
 }
 

@@ -17,6 +17,7 @@ use boxoffice::{Error, Handle, Options, Outcome};
 use crate::eight::{Answer, BUYERS, create, names, report};
 use crate::ledger;
 use crate::support::Failure;
+use crate::support::patience::patient;
 use crate::support::promises::Promises;
 use crate::support::screen::Screen;
 
@@ -87,7 +88,7 @@ pub(crate) fn lockstep(
     promises: &mut Promises,
 ) -> Result<(), Failure> {
     screen.say(&format!("\n{}", screen.bold("LOCKSTEP: EVERYBODY LOOKS BEFORE ANYBODY DECIDES")));
-    let turn = Options { retries: RETRIES, exhausted: Exhausted::Turn, ..Options::optimistic() };
+    let turn = patient(Options { retries: RETRIES, exhausted: Exhausted::Turn, ..Options::optimistic() });
     let by_turns = sales.with(turn);
     for (items, turns, story) in [
         (

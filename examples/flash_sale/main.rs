@@ -21,13 +21,14 @@ mod support;
 
 use std::process::ExitCode;
 
-use boxoffice::Engine;
 use boxoffice::flash_sale::FlashSale;
+use boxoffice::{Engine, Options};
 
 use args::{Args, Mode};
 use lockstep::MeetingClock;
 use support::Failure;
 use support::home::Home;
+use support::patience::patient;
 use support::promises::Promises;
 use support::screen::Screen;
 
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 fn sell(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let home = Home::new("flash_sale", args.file.as_deref())?;
     let engine = Engine::builder().aggregate::<FlashSale>().clock(MeetingClock).open(&home.file)?;
-    let sales = engine.handle::<FlashSale>(())?;
+    let sales = engine.handle::<FlashSale>(())?.with(patient(Options::default()));
     let mut promises = Promises::default();
     for mode in [Mode::Pessimistic, Mode::Optimistic] {
         if args.mode.includes(mode) {

@@ -10,9 +10,6 @@ use std::time::Duration;
 /// decision waits for it, in the unsafe one it lies between read and write.
 pub(crate) const PRICE_TAKES: Duration = Duration::from_millis(5);
 
-/// How long a call may wait for locks and for the disk. Ample, for a slow disk and a long line.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Somebody who sells seats. Shared by all threads.
 pub(crate) trait Desk: Sync {
     type Show: Aggregate<State: Seats>;

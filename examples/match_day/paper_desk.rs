@@ -8,12 +8,12 @@ use std::thread;
 use boxoffice::cow::CowArray;
 use boxoffice::history::{Happened, History};
 use boxoffice::layout::SeatIndex;
-use boxoffice::options::Wait;
 use boxoffice::{Aggregate, Context, Engine, Error, Events, Handle, Options, Part, Scope, View};
 use serde::{Deserialize, Serialize};
 
-use crate::desk::{Answer, Deed, Desk, PATIENCE, PRICE_TAKES, Seats};
+use crate::desk::{Answer, Deed, Desk, PRICE_TAKES, Seats};
 use crate::stadium::Stadium;
+use crate::support::patience::patient;
 
 /// A seating plan on paper.
 pub(crate) struct Paper;
@@ -109,8 +109,7 @@ pub(crate) struct PaperDesk {
 
 impl PaperDesk {
     pub(crate) fn open(engine: &Engine, show: &'static str, stadium: &Stadium) -> Result<Self, Error> {
-        let options = Options { wait: Wait::AtMost(PATIENCE), ..Options::default() };
-        let papers = engine.handle::<Paper>(())?.with(options);
+        let papers = engine.handle::<Paper>(())?.with(patient(Options::default()));
         let _ = papers.execute(show, &Command::Unfold { seats: stadium.layout.len() })?;
         Ok(Self { papers, show })
     }

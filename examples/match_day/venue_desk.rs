@@ -4,12 +4,12 @@ use std::thread;
 
 use boxoffice::history::{Happened, History};
 use boxoffice::layout::SeatIndex;
-use boxoffice::options::Wait;
 use boxoffice::venue::{Request, Venue, VenueCommand, VenueEvent, VenueServices, VenueState};
 use boxoffice::{Engine, Error, Handle, Options, Outcome, View};
 
-use crate::desk::{Answer, Deed, Desk, PATIENCE, PRICE_TAKES, Seats};
+use crate::desk::{Answer, Deed, Desk, PRICE_TAKES, Seats};
 use crate::stadium::{MOST_SEATS, Stadium};
+use crate::support::patience::patient;
 
 /// Sells one show of the built-in [`Venue`]. Pessimistic or optimistic is only a matter of [`Options`].
 pub(crate) struct VenueDesk<'s> {
@@ -30,8 +30,7 @@ impl<'s> VenueDesk<'s> {
             thread::sleep(PRICE_TAKES);
             cart.list_price()
         });
-        let options = Options { wait: Wait::AtMost(PATIENCE), ..options };
-        let venues = engine.handle::<Venue>(services)?.with(options);
+        let venues = engine.handle::<Venue>(services)?.with(patient(options));
         if let Err(Error::UnknownStream { .. }) = venues.read(show) {
             let create = VenueCommand::create_with_limit(stadium.layout.clone(), MOST_SEATS);
             // Nobody else creates it, so this is never the second time, which would be rejected.

@@ -12,10 +12,11 @@ use crate::payment::{Payment, Status};
 use crate::provider::{Provider, When};
 use crate::stage::{Stage, open};
 use crate::support::Failure;
+use crate::support::patience::PATIENCE;
 use crate::support::promises::Promises;
 use crate::till::Till;
 use crate::timeline::{Kind, Timeline};
-use crate::waiting::{PATIENCE, outcome};
+use crate::waiting::outcome;
 
 pub(crate) fn scene(stage: &Stage<'_>, promises: &mut Promises) -> Result<(), Failure> {
     stage.say("  The charge is in the provider's books. Who asks by the key learns of it.");

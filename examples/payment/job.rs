@@ -5,9 +5,10 @@ use boxoffice::{Engine, Handle, Options, Scope};
 
 use crate::payment::{Command, Payment, Status};
 use crate::support::Failure;
+use crate::support::patience::patient;
 use crate::till::Till;
 use crate::timeline::{Kind, Mark, Row};
-use crate::waiting::{patient, run};
+use crate::waiting::run;
 
 /// What every job needs.
 pub(crate) struct Office<'e> {
@@ -58,7 +59,7 @@ impl Done {
 
 impl<'e> Office<'e> {
     pub(crate) fn new(engine: &'e Engine, till: Till) -> Result<Self, Failure> {
-        Ok(Self { engine, payments: engine.handle(())?, till })
+        Ok(Self { engine, payments: engine.handle(())?.with(patient(Options::pessimistic())), till })
     }
 
     pub(crate) fn open(&self, id: &str, cents: u64) -> Result<(), Failure> {
@@ -70,7 +71,7 @@ impl<'e> Office<'e> {
 
     /// A job on this payment, which waits for its lock and has a good day.
     pub(crate) fn job(&'e self, payment: &'e str, row: Row) -> Job<'e> {
-        Job { office: self, payment, options: patient(), luck: Luck::Good, row }
+        Job { office: self, payment, options: patient(Options::pessimistic()), luck: Luck::Good, row }
     }
 }
 

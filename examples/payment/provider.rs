@@ -18,8 +18,8 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::payment::Answer;
 use crate::support::Failure;
+use crate::support::patience::PATIENCE;
 use crate::timeline::{Kind, Row};
-use crate::waiting::PATIENCE;
 
 /// Above this every card is declined.
 pub(crate) const CARD_LIMIT: u64 = 100_000;

@@ -7,20 +7,12 @@ use std::pin::pin;
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ScopedJoinHandle, Thread};
-use std::time::Duration;
 
 use boxoffice::Options;
 use boxoffice::options::Wait;
 
 use crate::support::Failure;
-
-/// How long anybody here waits for what is going to happen. A run without faults never does.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Locks, and the patience to wait for them.
-pub(crate) fn patient() -> Options {
-    Options { wait: Wait::AtMost(PATIENCE), ..Options::pessimistic() }
-}
+use crate::support::patience::PATIENCE;
 
 /// Locks, if they are free right now.
 pub(crate) fn at_once() -> Options {

@@ -10,11 +10,12 @@ use boxoffice::clock::ManualClock;
 use boxoffice::error::Invalid;
 use boxoffice::layout::Layout;
 use boxoffice::venue::{Rejection, Request, Venue, VenueCommand, VenueEvent, VenueServices, VenueState};
-use boxoffice::{Aggregate, Context, Engine, Events, Handle, Limits, Scope};
+use boxoffice::{Aggregate, Context, Engine, Events, Handle, Limits, Options, Scope};
 use smol_str::SmolStr;
 
 use crate::args::Args;
 use crate::support::Failure;
+use crate::support::patience::patient;
 use crate::support::screen::Screen;
 
 /// Customers are known by name.
@@ -114,14 +115,15 @@ impl Town<'_> {
         self.halls(VenueServices::default())
     }
 
-    /// Halls with these services, and the number of their decisions.
+    /// Halls with these services, and the number of their decisions. Whoever stands in line has the patience for the
+    /// slowest of them.
     pub(crate) fn halls(
         &self,
         venue: VenueServices<Customer>,
     ) -> Result<(Handle<Hall>, Arc<AtomicU32>), Failure> {
         let decided = Arc::default();
         let services = HallServices { venue, decided: Arc::clone(&decided) };
-        Ok((self.engine.handle::<Hall>(services)?, decided))
+        Ok((self.engine.handle::<Hall>(services)?.with(patient(Options::default())), decided))
     }
 
     /// Begins a scene, a minute after the one before.

@@ -19,7 +19,7 @@ use crate::{CLUB, CONCERT_HALL};
 
 /// A call that would have to wait for a lock is an error at once: what succeeds like this has not waited.
 fn without_a_wait(halls: &Handle<Hall>) -> Handle<Hall> {
-    halls.with(Options { wait: Wait::Never, ..Options::default() })
+    halls.with(Options { wait: Wait::Never, ..halls.options() })
 }
 
 /// While one decision on A2 is under way, and stays so: A2 is locked, all else is not.
@@ -65,8 +65,8 @@ pub(crate) fn nobody_else_waits(
 fn meanwhile(town: &Town<'_>, promises: &mut Promises) -> Result<(), Failure> {
     let (quick, decided) = town.quick()?;
     let patience = town.args.timeout();
-    let patient = quick.with(Options { wait: Wait::AtMost(patience), ..Options::default() });
-    match patient.execute(CONCERT_HALL, &reserve("bob", "A2")) {
+    let limited = quick.with(Options { wait: Wait::AtMost(patience), ..quick.options() });
+    match limited.execute(CONCERT_HALL, &reserve("bob", "A2")) {
         Ok(outcome) => promises.check(false, || format!("bob got an answer: {}", said(&outcome))),
         Err(error) => {
             let Error::LockTimeout { stream, waited } = &error else { return Err(error.into()) };

@@ -8,6 +8,7 @@ pub(crate) mod args;
 pub(crate) mod bar;
 pub(crate) mod home;
 pub(crate) mod ink;
+pub(crate) mod patience;
 pub(crate) mod program;
 pub(crate) mod promises;
 pub(crate) mod screen;

@@ -2,10 +2,11 @@
 
 use boxoffice::layout::Layout;
 use boxoffice::venue::{Venue, VenueCommand, VenueEvent, VenueServices, VenueState};
-use boxoffice::{Engine, Error};
+use boxoffice::{Engine, Error, Options};
 use smol_str::SmolStr;
 
 use crate::support::Failure;
+use crate::support::patience::patient;
 use crate::support::promises::Promises;
 use crate::support::screen::Screen;
 
@@ -25,7 +26,7 @@ pub(crate) fn is_kept(
 /// Reserves a seat, gives it back, and reserves it again. The last one is what the policy forbids.
 pub(crate) fn show(engine: &Engine, screen: &Screen, promises: &mut Promises) -> Result<(), Failure> {
     screen.say(&format!("\n{}", screen.bold("A POLICY THAT NO COMMAND CAN FORGET")));
-    let venues = engine.handle::<Policed>(VenueServices::default())?;
+    let venues = engine.handle::<Policed>(VenueServices::default())?.with(patient(Options::default()));
     let first = |name: &str| VenueCommand::reserve(SmolStr::new(name), ["A1"]);
     for (what, command) in [
         ("a hall opens", VenueCommand::create(Layout::from_labels(["A1"])?)),

@@ -12,9 +12,7 @@ use boxoffice::{Aggregate, Engine, Error, Handle, Options};
 use crate::SEATS;
 use crate::paper::{Command, Event, Paper};
 use crate::support::Failure;
-
-/// How long a call may wait. Ample: with no window at all, 1,200 stand in line for the same seat.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::patience::patient;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -88,8 +86,7 @@ pub(crate) struct PaperSeller<'s, const POLICED: bool> {
 
 impl<'s, const POLICED: bool> PaperSeller<'s, POLICED> {
     pub(crate) fn open(engine: &Engine, way: Way, show: &'s str, price: Duration) -> Result<Self, Error> {
-        let options = Options { wait: Wait::AtMost(PATIENCE), ..Options::default() };
-        let papers = engine.handle::<Paper<POLICED>>(())?.with(options);
+        let papers = engine.handle::<Paper<POLICED>>(())?.with(patient(Options::default()));
         let _ = papers.execute(show, &Command::Unfold { seats: SEATS })?;
         Ok(Self { papers, show, way, price })
     }
@@ -146,8 +143,8 @@ impl<'s> VenueSeller<'s> {
             Way::Optimistic => Options::optimistic(),
             _ => Options::pessimistic(),
         };
-        let venues = engine.handle::<Venue>(services)?;
-        let venues = venues.with(Options { wait: Wait::AtMost(PATIENCE), ..options });
+        // With no window at all, 1,200 stand in line for the same seat.
+        let venues = engine.handle::<Venue>(services)?.with(patient(options));
         let _ = venues.execute(show, &VenueCommand::create(hall()?))?;
         Ok(Self { venues, show, way })
     }

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use boxoffice::Scope;
+use boxoffice::{Options, Scope};
 
 use crate::audit::audit;
 use crate::job::Office;
@@ -11,10 +11,11 @@ use crate::payment::Status;
 use crate::provider::Provider;
 use crate::stage::Stage;
 use crate::support::Failure;
+use crate::support::patience::{PATIENCE, patient};
 use crate::support::promises::Promises;
 use crate::till::Till;
 use crate::timeline::{Kind, Row, Timeline};
-use crate::waiting::{Line, PATIENCE, outcome, patient, run};
+use crate::waiting::{Line, outcome, run};
 
 /// What a reader saw when it had the lock, and at its end.
 type Seen = (Status, Status);
@@ -27,7 +28,7 @@ fn read(
     has: impl FnOnce(),
     go: &mpsc::Receiver<()>,
 ) -> Result<Seen, Failure> {
-    let mut unit = office.engine.begin(patient());
+    let mut unit = office.engine.begin(patient(Options::pessimistic()));
     // SELECT ... FOR SHARE
     let shared = unit.read_async(&office.payments, "order-1", Scope::Whole);
     let first = run(shared, || {

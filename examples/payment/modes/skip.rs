@@ -10,9 +10,10 @@ use boxoffice::{Error, Handle, Options, Outcome};
 
 use crate::stage::Stage;
 use crate::support::Failure;
+use crate::support::patience::patient;
 use crate::support::promises::Promises;
 use crate::timeline::{Kind, Mark, Timeline};
-use crate::waiting::{at_once, outcome, patient};
+use crate::waiting::{at_once, outcome};
 
 const SEATS: u32 = 8;
 const ADA: u64 = 1;
@@ -21,7 +22,7 @@ const CAT: u64 = 3;
 
 pub(crate) fn skip_locked(stage: &Stage<'_>, promises: &mut Promises) -> Result<(), Failure> {
     let engine = stage.open()?;
-    let venues = engine.handle::<Venue>(VenueServices::default())?;
+    let venues = engine.handle::<Venue>(VenueServices::default())?.with(patient(Options::pessimistic()));
     let hall = Layout::builder().category("stalls", 4_500).row("A", "stalls", [(1, SEATS)]).build()?;
     // The middle of the row.
     let best = [hall.seat("A4"), hall.seat("A5")].map(Option::unwrap_or_default).to_vec();
@@ -34,7 +35,7 @@ pub(crate) fn skip_locked(stage: &Stage<'_>, promises: &mut Promises) -> Result<
     let rows = ["ada", "bob", "cat", "bob again"].map(|name| time.row(name));
     let [ada_row, bob_row, cat_row, again_row] = &rows;
     // Ada's transaction has the two best seats, and she thinks.
-    let mut ada = engine.begin(patient());
+    let mut ada = engine.begin(patient(Options::pessimistic()));
     let hers = seats(ada.execute(&venues, "hall", &VenueCommand::reserve_best(ADA, 2))?.events());
     ada_row.now(Kind::Holds);
     let (bob, cat) = thread::scope(|scope| {

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::thread;
 
-use boxoffice::{Error, Scope};
+use boxoffice::{Error, Options, Scope};
 
 use crate::audit::audit;
 use crate::job::{How, Office};
@@ -11,14 +11,15 @@ use crate::payment::{Command, Status};
 use crate::provider::Provider;
 use crate::stage::Stage;
 use crate::support::Failure;
+use crate::support::patience::patient;
 use crate::support::promises::Promises;
 use crate::till::Till;
 use crate::timeline::{Kind, Row, Timeline};
-use crate::waiting::{outcome, patient, run};
+use crate::waiting::{outcome, run};
 
 /// A job that was written wrongly: it shares the lock while it looks, and needs it alone when it saves.
 fn settle_wrongly(office: &Office<'_>, row: &Row, both: &Barrier) -> Result<(), Failure> {
-    let mut unit = office.engine.begin(patient());
+    let mut unit = office.engine.begin(patient(Options::pessimistic()));
     let bill = unit.read(&office.payments, "order-1", Scope::Whole);
     row.now(Kind::Shares);
     both.wait();
