@@ -110,8 +110,8 @@ impl<A: 'static> CommandLine<A> {
             move |_| otherwise.to_owned(),
             move |args, text| {
                 let time = time(text).filter(|time| *time <= most).ok_or_else(|| {
-                    let (name, most) = (name_of(usage), most.as_secs());
-                    format!("{name} takes a time such as 250ms or 2s, up to {most}s, not \"{text}\"")
+                    let (name, some, most) = (name_of(usage), written(most / 4), written(most));
+                    format!("{name} takes a time up to {most}, such as {some}, not \"{text}\"")
                 })?;
                 *field(args) = Some(time);
                 Ok(())
@@ -197,17 +197,23 @@ impl<A: 'static> CommandLine<A> {
         let alone = self.options.iter().filter(|option| !option.usage.starts_with("--"));
         let mut alone = alone.peekable();
         while let Some(word) = words.next() {
-            // Only a path may be other than text, and it is a word of its own.
             let text = word.to_string_lossy();
             let (name, joined) = match text.split_once('=') {
                 Some((name, value)) if name.starts_with("--") => (name, Some(OsString::from(value))),
                 _ => (&*text, None),
             };
+            // Only a path may be other than text. Cut out of a word, it would become another path.
+            if joined.is_some() && word.to_str().is_none() {
+                return Err(format!(
+                    "the value of {name} is no text; give it as the next word, without \"=\""
+                ));
+            }
             if name == "--help" || name == "-h" {
                 return Ok(Asked::Help(help));
             }
             let named = self.options.iter().find(|one| name.starts_with("--") && name_of(one.usage) == name);
             match named.map(|option| &option.set) {
+                Some(Setter::Switch(_)) if joined.is_some() => return Err(format!("{name} takes no value")),
                 Some(Setter::Switch(field)) => *field(&mut args) = true,
                 Some(Setter::Value(set)) => {
                     let value = joined.or_else(|| words.next());
@@ -270,5 +276,13 @@ fn time(text: &str) -> Option<Duration> {
         "s" => Some(Duration::from_secs(number)),
         "" if number == 0 => Some(Duration::ZERO),
         _ => None,
+    }
+}
+
+/// A time as [`time`] reads it.
+fn written(time: Duration) -> String {
+    match time.subsec_nanos() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_millis()),
     }
 }

@@ -4,7 +4,8 @@
 //!
 //! Method: texts are compared as they are printed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,23 +31,25 @@ struct Args {
     mode: Mode,
     seats: u32,
     wait: Option<Duration>,
+    nap: Option<Duration>,
     file: Option<PathBuf>,
     child: bool,
 }
 
-fn ask(words: &[&str]) -> Result<Asked<Args>, String> {
-    let args = Args { mode: Mode::Fast, seats: 7, wait: None, file: None, child: false };
+fn ask(words: &[impl AsRef<OsStr>]) -> Result<Asked<Args>, String> {
+    let args = Args { mode: Mode::Fast, seats: 7, wait: None, nap: None, file: None, child: false };
     let line = CommandLine::new("shop", "Sells.")
         .choice("MODE", "{}", |args: &mut Args| &mut args.mode)
         .number("--seats N", "how many,\n{}", 1..=9, |args| &mut args.seats)
         .time("--wait TIME", "how long", Duration::from_secs(2), "none", |args| &mut args.wait)
+        .time("--nap TIME", "how short", Duration::from_millis(100), "none", |args| &mut args.nap)
         .path("--file PATH", "where", "a temporary file", |args| &mut args.file)
         .hidden_switch("--child", |args| &mut args.child)
         .check(|args| if args.seats == 5 { Err("not five".into()) } else { Ok(()) });
     line.parse(args, words.iter().map(OsString::from))
 }
 
-fn args(words: &[&str]) -> Args {
+fn args<W: AsRef<OsStr> + Debug>(words: &[W]) -> Args {
     match ask(words) {
         Ok(Asked::Run(args)) => args,
         Ok(Asked::Help(_)) => panic!("{words:?}: help"),
@@ -56,7 +59,7 @@ fn args(words: &[&str]) -> Args {
 
 #[test]
 fn arguments_are_taken_in_any_order_and_form() {
-    let none = args(&[]);
+    let none = args::<&str>(&[]);
     assert_eq!((none.mode, none.seats, none.wait, none.file, none.child), (Mode::Fast, 7, None, None, false));
     let all = args(&["--seats=9", "slow", "--file", "a b", "--wait", "250ms", "--child"]);
     assert_eq!((all.mode, all.seats, all.child), (Mode::Slow, 9, true));
@@ -72,9 +75,13 @@ fn a_wrong_argument_is_one_clear_line() {
         (&["--seats", "ten"], "--seats takes a whole number from 1 to 9, not \"ten\""),
         (&["--seats"], "--seats needs a value; see --help"),
         (&["--seats", "5"], "not five"),
-        (&["--wait", "3s"], "--wait takes a time such as 250ms or 2s, up to 2s, not \"3s\""),
-        (&["--wait", "1"], "--wait takes a time such as 250ms or 2s, up to 2s, not \"1\""),
-        (&["--wait", "-1s"], "--wait takes a time such as 250ms or 2s, up to 2s, not \"-1s\""),
+        (&["--wait", "3s"], "--wait takes a time up to 2s, such as 500ms, not \"3s\""),
+        (&["--wait", "1"], "--wait takes a time up to 2s, such as 500ms, not \"1\""),
+        (&["--wait", "-1s"], "--wait takes a time up to 2s, such as 500ms, not \"-1s\""),
+        (&["--nap", "101ms"], "--nap takes a time up to 100ms, such as 25ms, not \"101ms\""),
+        (&["--nap=1s"], "--nap takes a time up to 100ms, such as 25ms, not \"1s\""),
+        (&["--child=no"], "--child takes no value"),
+        (&["--child="], "--child takes no value"),
         (&["--file="], "--file needs a path"),
         (&["medium"], "MODE is fast or slow, not \"medium\""),
         (&["slow", "fast"], "unknown argument \"fast\"; see --help"),
@@ -87,6 +94,18 @@ fn a_wrong_argument_is_one_clear_line() {
             Ok(_) => panic!("{words:?} was taken"),
         }
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_no_text_keeps_its_bytes_or_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let path = OsString::from_vec(b"caf\xe9".to_vec());
+    assert_eq!(args(&["--file".into(), path.clone()]).file, Some(PathBuf::from(path)));
+    let joined = ask(&[OsString::from_vec(b"--file=caf\xe9".to_vec())]).err();
+    let mistake = "the value of --file is no text; give it as the next word, without \"=\"";
+    assert_eq!(joined.as_deref(), Some(mistake));
 }
 
 #[test]
