@@ -15,7 +15,8 @@ use crate::support::Failure;
 use crate::support::promises::Promises;
 use crate::support::text::duration;
 
-const CUSTOMERS: [&str; 3] = ["ada", "bob", "cat"];
+/// Who wants the same seat.
+pub(crate) const CUSTOMERS: [&str; 3] = ["ada", "bob", "cat"];
 
 /// One answer, and how long it took.
 struct Answer {
@@ -55,7 +56,11 @@ pub(crate) fn three_customers(
         let Answer { customer, outcome, took } = answer?;
         let effort = outcome.effort();
         conflicts += effort.conflicts;
-        let how = if effort.lock_waits > 0 { "waited in line" } else { "was first" };
+        let how = match (outcome.is_accepted(), effort.lock_waits) {
+            (true, _) => "was first",
+            (false, 0) => "came when it was sold",
+            (false, _) => "waited in line",
+        };
         town.screen.say(&format!("  {customer}  {:<24} after {:>6}, {how}", said(&outcome), duration(took)));
     }
     town.screen.say(&format!("\n  decisions: {}, conflicts: {conflicts}", decided.load(Relaxed)));
