@@ -69,7 +69,7 @@ fn park(args: &Args, screen: &Screen) -> Result<(), Failure> {
     screen.say(&day::table(&days));
 
     let found = garages.verify()?;
-    promises.check(found.is_clean(), || format!("verify: {:?}", found.differences));
+    promises.check(found.is_clean(), || format!("verify: {:?} {:?}", found.differences, found.findings));
     engine.close()?;
     if let Some(kept) = home.kept() {
         screen.say(&format!("The log stays in {}.", kept.display()));

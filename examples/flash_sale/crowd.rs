@@ -72,7 +72,7 @@ pub(crate) fn crowd(
     let ledger = ledger::check(&sales, &id, buyers, &heard, promises)?;
     screen.say(&format!(
         "  {} of {} commands completed in {}: {}, {}; {}, {}.",
-        grouped(heard.bought + heard.refused()),
+        grouped(heard.completed),
         grouped(buyers),
         duration(took),
         plural(ledger.purchases, "purchase"),
@@ -91,9 +91,10 @@ fn serve(sales: &Handle<FlashSale>, id: &str, buyers: u64, queue: &Queue) -> Res
         if buyer >= buyers {
             break;
         }
-        let purchase = FlashSaleCommand::purchase(format!("buyer-{buyer}"), 1);
+        let buyer = format!("buyer-{buyer}");
+        let purchase = FlashSaleCommand::purchase(&buyer, 1);
         let outcome = sales.execute(id, &purchase).inspect_err(|_| queue.closed.store(true, Relaxed))?;
-        heard.note(&outcome);
+        heard.note(&buyer, &outcome);
         queue.served.fetch_add(1, Relaxed);
     }
     Ok(heard)

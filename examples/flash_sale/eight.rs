@@ -69,9 +69,9 @@ pub(crate) fn report(
     promises: &mut Promises,
 ) -> Result<(), Failure> {
     let mut heard = Heard::default();
-    answers.iter().for_each(|(_, outcome)| heard.note(outcome));
+    answers.iter().for_each(|(buyer, outcome)| heard.note(buyer, outcome));
     answers.sort_by_key(|(_, outcome)| outcome.position());
-    let ledger = ledger::check(sales, id, answers.len() as u64, &heard, promises)?;
+    let ledger = ledger::check(sales, id, BUYERS as u64, &heard, promises)?;
 
     let bar = Bar::new(screen.ink(), 2 * ledger.stock as usize, ledger.stock);
     let heads = ["buyer", "answer", "stock"].map(Column::left);
@@ -89,9 +89,8 @@ pub(crate) fn report(
         table.row([buyer.clone(), answer, stock, waits, conflicts, turn.into()]);
     }
     screen.say(&format!(
-        "{table}\n  {} of {} commands completed: {}, {}.",
-        heard.bought + heard.refused(),
-        answers.len(),
+        "{table}\n  {} of {BUYERS} commands completed: {}, {}.",
+        heard.completed,
         plural(ledger.purchases, "purchase"),
         plural(ledger.refused.values().sum(), "rejection"),
     ));

@@ -5,40 +5,37 @@ use std::collections::BTreeMap;
 use boxoffice::flash_sale::{FlashSale, FlashSaleEvent};
 use boxoffice::history::Happened;
 use boxoffice::{Handle, Outcome};
+use smol_str::SmolStr;
 
 use crate::support::Failure;
 use crate::support::promises::Promises;
 
-/// What the buyers heard, added up by themselves.
+/// Of each buyer: the reason of the refusal, or nothing for who has bought.
+type Answers = BTreeMap<SmolStr, &'static str>;
+
+/// What the buyers heard, and what it took.
 #[derive(Default)]
 pub(crate) struct Heard {
-    pub(crate) bought: u64,
-    pub(crate) refused: BTreeMap<&'static str, u64>,
+    answers: Answers,
+    /// How many answers there were, also if somebody got two.
+    pub(crate) completed: u64,
     pub(crate) conflicts: u64,
     pub(crate) turns: u64,
 }
 
 impl Heard {
-    pub(crate) fn note(&mut self, outcome: &Outcome<FlashSale>) {
-        match outcome.rejection() {
-            None => self.bought += 1,
-            Some(no) => *self.refused.entry(no.reason()).or_default() += 1,
-        }
+    pub(crate) fn note(&mut self, buyer: &str, outcome: &Outcome<FlashSale>) {
+        self.answers.insert(buyer.into(), outcome.rejection().map_or("", |no| no.reason()));
+        self.completed += 1;
         self.conflicts += u64::from(outcome.effort().conflicts);
         self.turns += u64::from(outcome.effort().turn);
     }
 
     pub(crate) fn add(&mut self, other: Self) {
-        self.bought += other.bought;
+        self.answers.extend(other.answers);
+        self.completed += other.completed;
         self.conflicts += other.conflicts;
         self.turns += other.turns;
-        for (reason, count) in other.refused {
-            *self.refused.entry(reason).or_default() += count;
-        }
-    }
-
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.values().sum()
     }
 }
 
@@ -49,6 +46,7 @@ pub(crate) struct Ledger {
     pub(crate) purchases: u64,
     pub(crate) items: u64,
     pub(crate) refused: BTreeMap<&'static str, u64>,
+    answers: Answers,
     /// Of each answer in order: how much was left after it.
     pub(crate) left: Vec<u64>,
 }
@@ -66,12 +64,16 @@ pub(crate) fn read(sales: &Handle<FlashSale>, id: &str, promises: &mut Promises)
                 ledger.stock = *stock;
                 continue;
             }
-            Happened::Event(FlashSaleEvent::Purchased { quantity, .. }) => {
+            Happened::Event(FlashSaleEvent::Purchased { buyer, quantity, .. }) => {
                 ledger.purchases += 1;
                 ledger.items += quantity;
+                ledger.answers.insert(buyer.clone(), "");
             }
             Happened::Event(_) => {}
-            Happened::Rejection(no) => *ledger.refused.entry(no.reason()).or_default() += 1,
+            Happened::Rejection(no) => {
+                *ledger.refused.entry(no.reason()).or_default() += 1;
+                ledger.answers.extend(no.buyer.clone().map(|buyer| (buyer, no.reason())));
+            }
         }
         let (stock, items) = (ledger.stock, ledger.items);
         promises.check(items <= stock, || format!("{id}: {items} of {stock} items are sold"));
@@ -84,7 +86,8 @@ pub(crate) fn read(sales: &Handle<FlashSale>, id: &str, promises: &mut Promises)
     Ok(ledger)
 }
 
-/// Everybody wanted one: as many were sold as there were or were wanted, and everybody got an answer.
+/// Everybody wanted one: as many were sold as there were or were wanted, everybody got an answer, and it is the one
+/// that is stored.
 pub(crate) fn check(
     sales: &Handle<FlashSale>,
     id: &str,
@@ -95,13 +98,16 @@ pub(crate) fn check(
     let ledger = read(sales, id, promises)?;
     let sold = buyers.min(ledger.stock);
     let refused = BTreeMap::from_iter((buyers > sold).then_some(("out_of_stock", buyers - sold)));
-    promises.equal(&format!("{id}: commands that completed"), heard.bought + heard.refused(), buyers);
-    promises.equal(
-        &format!("{id}: purchases"),
-        (ledger.purchases, ledger.items, heard.bought),
-        (sold, sold, sold),
-    );
+    promises.equal(&format!("{id}: commands that completed"), heard.completed, buyers);
+    promises.equal(&format!("{id}: buyers in the history"), ledger.answers.len() as u64, buyers);
+    promises.equal(&format!("{id}: purchases"), (ledger.purchases, ledger.items), (sold, sold));
     promises.equal(&format!("{id}: rejections that were stored"), &ledger.refused, &refused);
-    promises.equal(&format!("{id}: rejections that were heard"), &heard.refused, &refused);
+    // Buyer by buyer. The first who heard something else is enough.
+    let differs = |buyer: &&SmolStr| heard.answers.get(*buyer) != ledger.answers.get(*buyer);
+    let differs = heard.answers.keys().chain(ledger.answers.keys()).find(differs);
+    promises.check(differs.is_none(), || {
+        let both = differs.map(|buyer| (buyer, heard.answers.get(buyer), ledger.answers.get(buyer)));
+        format!("{id}: a buyer, what was heard and what is stored: {both:?}")
+    });
     Ok(ledger)
 }
