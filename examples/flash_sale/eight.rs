@@ -1,6 +1,5 @@
 //! Eight buyers, five items; and somebody who wants nine.
 
-use std::sync::Barrier;
 use std::thread;
 
 use boxoffice::flash_sale::{FlashSale, FlashSaleCommand};
@@ -14,6 +13,7 @@ use crate::support::promises::Promises;
 use crate::support::screen::Screen;
 use crate::support::table::{Column, Table};
 use crate::support::text::plural;
+use crate::support::together::together;
 
 pub(crate) const BUYERS: usize = 8;
 const ITEMS: u64 = 5;
@@ -35,17 +35,19 @@ pub(crate) fn eight_buyers(
     let id = format!("eight, {}", mode.name());
     create(&sales, &id, ITEMS)?;
 
-    let start = Barrier::new(BUYERS);
+    report(&sales, &id, all_at_once(&sales, &id)?, screen, promises)
+}
+
+/// Each of the eight, on a thread of its own, wants one.
+pub(crate) fn all_at_once(sales: &Handle<FlashSale>, id: &str) -> Result<Vec<Answer>, Failure> {
     let buy = |buyer: String| {
-        start.wait();
-        let outcome = sales.execute(&id, &FlashSaleCommand::purchase(&buyer, 1))?;
-        Ok((buyer, outcome))
+        let outcome = sales.execute(id, &FlashSaleCommand::purchase(&buyer, 1))?;
+        Ok::<Answer, Error>((buyer, outcome))
     };
-    let answers: Result<Vec<Answer>, Error> = thread::scope(|scope| {
-        let threads: Vec<_> = names().map(|buyer| scope.spawn(|| buy(buyer))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Closed))).collect()
-    });
-    report(&sales, &id, answers?, screen, promises)
+    thread::scope(|scope| {
+        let threads = together(scope, names().map(|buyer| move || buy(buyer)))?;
+        threads.into_iter().map(|thread| Ok(thread.join().unwrap_or(Err(Error::Closed))?)).collect()
+    })
 }
 
 pub(crate) fn names() -> impl Iterator<Item = String> {

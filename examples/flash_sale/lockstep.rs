@@ -20,6 +20,7 @@ use crate::support::Failure;
 use crate::support::patience::patient;
 use crate::support::promises::Promises;
 use crate::support::screen::Screen;
+use crate::support::together::together;
 
 /// Fewer than the seven that lockstep needs.
 const RETRIES: u32 = 5;
@@ -63,8 +64,11 @@ impl Meeting {
     }
 }
 
+/// A buyer, and what became of the purchase: it may be an error here.
+type Told = (String, Result<Outcome<FlashSale>, Error>);
+
 /// Lets the eight buy one each, in step.
-fn in_step(sales: &Handle<FlashSale>, id: &str) -> Vec<(String, Result<Outcome<FlashSale>, Error>)> {
+fn in_step(sales: &Handle<FlashSale>, id: &str) -> Result<Vec<Told>, Failure> {
     // All eight at the first attempt, and one fewer at each attempt after it.
     let attempts = 1 + RETRIES as usize;
     let meetings: VecDeque<_> = (0..attempts).map(|attempt| Meeting::of(BUYERS - attempt)).collect();
@@ -76,9 +80,9 @@ fn in_step(sales: &Handle<FlashSale>, id: &str) -> Vec<(String, Result<Outcome<F
         (buyer, receipt.and_then(|receipt| receipt.wait()))
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = names().map(|buyer| scope.spawn(|| buy(buyer))).collect();
+        let threads = together(scope, names().map(|buyer| || buy(buyer)))?;
         let joined = threads.into_iter().zip(names());
-        joined.map(|(thread, name)| thread.join().unwrap_or((name, Err(Error::Closed)))).collect()
+        Ok(joined.map(|(thread, name)| thread.join().unwrap_or((name, Err(Error::Closed)))).collect())
     })
 }
 
@@ -105,7 +109,7 @@ pub(crate) fn lockstep(
         screen.say(&format!("{story}\n"));
         let id = format!("lockstep, {items} items");
         create(sales, &id, items)?;
-        let answers = in_step(&by_turns, &id).into_iter().map(|(buyer, outcome)| Ok((buyer, outcome?)));
+        let answers = in_step(&by_turns, &id)?.into_iter().map(|(buyer, outcome)| Ok((buyer, outcome?)));
         let answers: Vec<Answer> = answers.collect::<Result<_, Error>>()?;
         let took_turns = answers.iter().filter(|(_, outcome)| outcome.effort().turn).count();
         promises.equal(&format!("{id}: turns"), took_turns, turns);
@@ -125,7 +129,7 @@ fn without_turns(sales: &Handle<FlashSale>, screen: &Screen, promises: &mut Prom
     let id = "lockstep, no turns";
     create(sales, id, BUYERS as u64)?;
     let mut failed = 0;
-    for (buyer, outcome) in in_step(sales, id) {
+    for (buyer, outcome) in in_step(sales, id)? {
         match outcome {
             Ok(outcome) => promises.check(outcome.is_accepted(), || format!("{buyer} was refused")),
             Err(error) => {

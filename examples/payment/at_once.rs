@@ -1,6 +1,5 @@
 //! Scenes 1 and 2: three jobs for one payment at once. One pays, and nobody who looks has to wait.
 
-use std::sync::Barrier;
 use std::thread;
 
 use crate::audit::audit;
@@ -10,6 +9,7 @@ use crate::provider::{CARD_LIMIT, Provider, When};
 use crate::stage::Stage;
 use crate::support::Failure;
 use crate::support::promises::Promises;
+use crate::support::together::together;
 use crate::till::Till;
 use crate::timeline::{Mark, Timeline};
 use crate::waiting::{Line, outcome};
@@ -24,23 +24,21 @@ pub(crate) fn new_payment(stage: &Stage<'_>, promises: &mut Promises) -> Result<
     let jobs = ["job 1", "job 2", "job 3"].map(|name| office.job("order-1", time.row(name)));
     let reader = time.row("reader");
     provider.show(time.row("provider"));
-    let (pause, line, start) = (provider.pause(When::BeforeAnswer), Line::new(), Barrier::new(3));
+    let (pause, line) = (provider.pause(When::BeforeAnswer), Line::new());
     let (done, seen) = thread::scope(|scope| {
-        let threads = jobs.map(|job| {
-            let (start, waits) = (&start, line.teller());
-            scope.spawn(move || {
-                start.wait();
-                job.run(waits)
-            })
+        let works = jobs.map(|job| {
+            let waits = line.teller();
+            move || job.run(waits)
         });
+        let threads = together(scope, works)?;
         // The provider has charged and does not answer yet: one job holds the lock, two stand in line.
         let seen = pause.reached().and_then(|()| line.has(2)).and_then(|()| {
             reader.mark(Mark::Reads);
             Ok(office.payments.read("order-1")?.status)
         });
         drop(pause);
-        (threads.map(outcome), seen)
-    });
+        Ok::<_, Failure>((threads.into_iter().map(outcome).collect::<Vec<_>>(), seen))
+    })?;
     let seen = seen?;
     reader.end(format!("saw {}, at once", seen.name()));
     stage.show(&time);
@@ -72,17 +70,10 @@ pub(crate) fn settled_payments(stage: &Stage<'_>, promises: &mut Promises) -> Re
 
         let time = Timeline::new();
         let jobs = ["job 1", "job 2", "job 3"].map(|name| office.job(payment, time.row(name)));
-        let start = Barrier::new(3);
         let done = thread::scope(|scope| {
-            let threads = jobs.map(|job| {
-                let start = &start;
-                scope.spawn(move || {
-                    start.wait();
-                    job.run(|| {})
-                })
-            });
-            threads.map(outcome)
-        });
+            let threads = together(scope, jobs.map(|job| move || job.run(|| {})))?;
+            Ok::<Vec<_>, Failure>(threads.into_iter().map(outcome).collect())
+        })?;
         stage.say(&format!("  {payment} is {}:", status.name()));
         stage.show(&time);
         for job in done {

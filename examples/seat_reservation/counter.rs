@@ -1,6 +1,5 @@
 //! At the counter: three customers race for one seat; then all the ways to be told no.
 
-use std::sync::Barrier;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use crate::map::Map;
 use crate::support::Failure;
 use crate::support::promises::Promises;
 use crate::support::text::duration;
+use crate::support::together::together;
 
 /// Who wants the same seat.
 pub(crate) const CUSTOMERS: [&str; 3] = ["ada", "bob", "cat"];
@@ -39,17 +39,16 @@ pub(crate) fn three_customers(
     let (halls, decided) = town.slow()?;
     map.draw(town, &halls, CONCERT_HALL)?;
 
-    let start = Barrier::new(CUSTOMERS.len());
     let answers: Vec<Result<Answer, Error>> = thread::scope(|scope| {
         let ask = |customer| {
-            start.wait();
             let asked = Instant::now();
             let outcome = halls.execute(CONCERT_HALL, &reserve(customer, "A1"))?;
             Ok(Answer { customer, outcome, took: asked.elapsed() })
         };
-        let threads = CUSTOMERS.map(|customer| scope.spawn(move || ask(customer)));
-        threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Closed))).collect()
-    });
+        let threads = together(scope, CUSTOMERS.map(|customer| move || ask(customer)))?;
+        let answers = threads.into_iter().map(|thread| thread.join().unwrap_or(Err(Error::Closed)));
+        Ok::<_, Failure>(answers.collect())
+    })?;
     town.screen.say("");
     let mut conflicts = 0;
     for answer in answers {

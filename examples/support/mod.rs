@@ -16,6 +16,7 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 pub(crate) mod text;
+pub(crate) mod together;
 
 /// What ends a program early: an error of the engine, of the system, or a broken promise.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -6,7 +6,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
 use std::time::Duration;
 
 use super::args::{Asked, Choice, CommandLine};
@@ -15,6 +18,7 @@ use super::ink::Ink;
 use super::promises::Promises;
 use super::table::{Column, Table};
 use super::text::{duration, grouped, pad, plural, width};
+use super::together::together;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
@@ -170,4 +174,38 @@ fn a_broken_promise_is_named_and_a_kept_one_is_not() {
     promises.extend(["another".to_owned()]);
     let said = promises.verdict().err().map(|error| error.to_string());
     assert_eq!(said.as_deref(), Some("a promise was broken:\n  seats: found 4, promised 3\n  another"));
+}
+
+#[test]
+fn who_begins_together_has_seen_all_threads_start() {
+    let started = AtomicU32::new(0);
+    let seen: Vec<u32> = thread::scope(|scope| {
+        // Counted when the thread is asked for: nobody may be at work before the last of them is.
+        let works = (0..4).map(|_| {
+            started.fetch_add(1, Relaxed);
+            || started.load(Relaxed)
+        });
+        let threads = together(scope, works).unwrap_or_else(|error| panic!("{error}"));
+        threads.into_iter().map(|thread| thread.join().unwrap_or(0)).collect()
+    });
+    assert_eq!(seen, [4; 4]);
+}
+
+#[test]
+fn nobody_waits_for_who_never_comes() {
+    let worked = AtomicU32::new(0);
+    // The third thread is not started. That the first two end is seen by the end of this test.
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        thread::scope(|scope| {
+            let works = (0..3).map(|number| {
+                if number == 2 {
+                    resume_unwind(Box::new("no more threads"));
+                }
+                || worked.fetch_add(1, Relaxed)
+            });
+            together(scope, works).map(|threads| threads.len())
+        })
+    }));
+    assert!(ended.is_err());
+    assert_eq!(worked.load(Relaxed), 0);
 }

@@ -13,6 +13,7 @@ use crate::stage::Stage;
 use crate::support::Failure;
 use crate::support::patience::patient;
 use crate::support::promises::Promises;
+use crate::support::together::together;
 use crate::till::Till;
 use crate::timeline::{Kind, Row, Timeline};
 use crate::waiting::{outcome, run};
@@ -55,9 +56,10 @@ pub(crate) fn two_who_share(stage: &Stage<'_>, promises: &mut Promises) -> Resul
     let rows = ["one", "other"].map(|name| time.row(name));
     let both = Barrier::new(2);
     let results = thread::scope(|scope| {
-        let threads = rows.each_ref().map(|row| scope.spawn(|| settle_wrongly(&office, row, &both)));
-        threads.map(outcome)
-    });
+        let works = rows.each_ref().map(|row| || settle_wrongly(&office, row, &both));
+        let threads = together(scope, works)?;
+        Ok::<Vec<_>, Failure>(threads.into_iter().map(outcome).collect())
+    })?;
     // As it should be done: with FOR UPDATE from the start.
     let again = office.job("order-1", time.row("again")).run(|| {})?;
     stage.show(&time);
