@@ -14,13 +14,22 @@ pub(crate) struct Args {
     pub(crate) buyers: u64,
     pub(crate) items: u64,
     pub(crate) threads: usize,
+    pub(crate) rounds: u64,
     retries: u32,
     pub(crate) file: Option<PathBuf>,
 }
 
 impl Default for Args {
     fn default() -> Self {
-        Self { mode: Mode::Both, buyers: 10_000, items: 500, threads: 128, retries: 5, file: None }
+        Self {
+            mode: Mode::Both,
+            buyers: 10_000,
+            items: 500,
+            threads: 128,
+            rounds: 200,
+            retries: 5,
+            file: None,
+        }
     }
 }
 
@@ -59,6 +68,9 @@ pub(crate) fn command_line() -> CommandLine<Args> {
         .number("--buyers N", "how many come to the large sale, {}", 1..=1_000_000, |args| &mut args.buyers)
         .number("--items N", "how many items it has, {}", 1..=1_000_000, |args| &mut args.items)
         .number("--threads N", "how many are served at once, {}", 1..=512, |args| &mut args.threads)
+        .number("--rounds N", "how often the eight buyers come again, {}", 1..=100_000, |args| {
+            &mut args.rounds
+        })
         .number(
             "--retries N",
             "how often a decision is made again after a\nconflict, before it takes a turn, {}",

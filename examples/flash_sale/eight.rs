@@ -16,10 +16,13 @@ use crate::support::text::plural;
 use crate::support::together::together;
 
 pub(crate) const BUYERS: usize = 8;
-const ITEMS: u64 = 5;
+pub(crate) const ITEMS: u64 = 5;
 
 /// A buyer, and what became of the purchase.
 pub(crate) type Answer = (String, Outcome<FlashSale>);
+
+/// The same before it is known that there was no error.
+pub(crate) type Told = (String, Result<Outcome<FlashSale>, Error>);
 
 /// All eight at once.
 pub(crate) fn eight_buyers(
@@ -35,22 +38,33 @@ pub(crate) fn eight_buyers(
     let id = format!("eight, {}", mode.name());
     create(&sales, &id, ITEMS)?;
 
-    report(&sales, &id, all_at_once(&sales, &id)?, screen, promises)
+    report(&sales, &id, answered(all_at_once(&sales, &id)?)?, screen, promises)
 }
 
 /// Each of the eight, on a thread of its own, wants one.
-pub(crate) fn all_at_once(sales: &Handle<FlashSale>, id: &str) -> Result<Vec<Answer>, Failure> {
+pub(crate) fn all_at_once(sales: &Handle<FlashSale>, id: &str) -> Result<Vec<Told>, Failure> {
     let buy = |buyer: String| {
-        let outcome = sales.execute(id, &FlashSaleCommand::purchase(&buyer, 1))?;
-        Ok::<Answer, Error>((buyer, outcome))
+        let outcome = sales.execute(id, &FlashSaleCommand::purchase(&buyer, 1));
+        (buyer, outcome)
     };
+    each_on_a_thread(buy)
+}
+
+/// Lets the eight do this at the same moment.
+pub(crate) fn each_on_a_thread(work: impl Fn(String) -> Told + Sync) -> Result<Vec<Told>, Failure> {
     thread::scope(|scope| {
-        let threads = together(scope, names().map(|buyer| move || buy(buyer)))?;
-        threads.into_iter().map(|thread| Ok(thread.join().unwrap_or(Err(Error::Closed))?)).collect()
+        let threads = together(scope, names().map(|buyer| || work(buyer)))?;
+        let joined = threads.into_iter().zip(names());
+        Ok(joined.map(|(thread, name)| thread.join().unwrap_or((name, Err(Error::Closed)))).collect())
     })
 }
 
-pub(crate) fn names() -> impl Iterator<Item = String> {
+/// The answers, if nobody got an error.
+pub(crate) fn answered(told: Vec<Told>) -> Result<Vec<Answer>, Error> {
+    told.into_iter().map(|(buyer, outcome)| Ok((buyer, outcome?))).collect()
+}
+
+fn names() -> impl Iterator<Item = String> {
     ["ada", "bob", "cat", "dan", "eve", "fay", "gus", "hal"].into_iter().map(Into::into)
 }
 

@@ -19,6 +19,7 @@ pub(crate) struct Heard {
     answers: Answers,
     /// How many answers there were, also if somebody got two.
     pub(crate) completed: u64,
+    pub(crate) lock_waits: u64,
     pub(crate) conflicts: u64,
     pub(crate) turns: u64,
 }
@@ -27,6 +28,7 @@ impl Heard {
     pub(crate) fn note(&mut self, buyer: &str, outcome: &Outcome<FlashSale>) {
         self.answers.insert(buyer.into(), outcome.rejection().map_or("", |no| no.reason()));
         self.completed += 1;
+        self.lock_waits += u64::from(outcome.effort().lock_waits);
         self.conflicts += u64::from(outcome.effort().conflicts);
         self.turns += u64::from(outcome.effort().turn);
     }
@@ -34,6 +36,7 @@ impl Heard {
     pub(crate) fn add(&mut self, other: Self) {
         self.answers.extend(other.answers);
         self.completed += other.completed;
+        self.lock_waits += other.lock_waits;
         self.conflicts += other.conflicts;
         self.turns += other.turns;
     }

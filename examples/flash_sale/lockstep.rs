@@ -6,21 +6,19 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use boxoffice::clock::{Clock, SystemClock, Timestamp};
 use boxoffice::flash_sale::{FlashSale, FlashSaleCommand};
 use boxoffice::options::Exhausted;
-use boxoffice::{Error, Handle, Options, Outcome};
+use boxoffice::{Error, Handle, Options};
 
-use crate::eight::{Answer, BUYERS, create, names, report};
+use crate::eight::{BUYERS, Told, answered, create, each_on_a_thread, report};
 use crate::ledger;
 use crate::support::Failure;
 use crate::support::patience::patient;
 use crate::support::promises::Promises;
 use crate::support::screen::Screen;
-use crate::support::together::together;
 
 /// Fewer than the seven that lockstep needs.
 const RETRIES: u32 = 5;
@@ -64,9 +62,6 @@ impl Meeting {
     }
 }
 
-/// A buyer, and what became of the purchase: it may be an error here.
-type Told = (String, Result<Outcome<FlashSale>, Error>);
-
 /// Lets the eight buy one each, in step.
 fn in_step(sales: &Handle<FlashSale>, id: &str) -> Result<Vec<Told>, Failure> {
     // All eight at the first attempt, and one fewer at each attempt after it.
@@ -79,11 +74,7 @@ fn in_step(sales: &Handle<FlashSale>, id: &str) -> Result<Vec<Told>, Failure> {
         MEETINGS.take();
         (buyer, receipt.and_then(|receipt| receipt.wait()))
     };
-    thread::scope(|scope| {
-        let threads = together(scope, names().map(|buyer| || buy(buyer)))?;
-        let joined = threads.into_iter().zip(names());
-        Ok(joined.map(|(thread, name)| thread.join().unwrap_or((name, Err(Error::Closed)))).collect())
-    })
+    each_on_a_thread(buy)
 }
 
 pub(crate) fn lockstep(
@@ -109,8 +100,7 @@ pub(crate) fn lockstep(
         screen.say(&format!("{story}\n"));
         let id = format!("lockstep, {items} items");
         create(sales, &id, items)?;
-        let answers = in_step(&by_turns, &id)?.into_iter().map(|(buyer, outcome)| Ok((buyer, outcome?)));
-        let answers: Vec<Answer> = answers.collect::<Result<_, Error>>()?;
+        let answers = answered(in_step(&by_turns, &id)?)?;
         let took_turns = answers.iter().filter(|(_, outcome)| outcome.effort().turn).count();
         promises.equal(&format!("{id}: turns"), took_turns, turns);
         // Every attempt has one winner: that is what lockstep means.

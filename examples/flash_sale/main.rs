@@ -1,12 +1,13 @@
 //! Flash sale: more buyers than items, all at once, and nobody gets an error.
 //!
-//! `cargo run --release --example flash_sale` sells 5 items to 8 buyers, with locks and with checks; then 500
-//! items to 10,000; then brings the eight into lockstep, where checks alone need seven retries and have five, and
-//! shows the two ways out: take a turn, or be told.
+//! `cargo run --release --example flash_sale` sells 5 items to 8 buyers, with locks and with checks, and does so
+//! 200 times more; then 500 items to 10,000; then brings the eight into lockstep, where checks alone need seven
+//! retries and have five, and shows the two ways out: take a turn, or be told.
 //!
 //! | file | what it shows |
 //! |---|---|
 //! | `eight.rs` | eight buyers, one answer each; more than there is |
+//! | `rounds.rs` | the eight buyers, 200 times more |
 //! | `crowd.rs` | ten thousand buyers, and a bar that drains |
 //! | `lockstep.rs` | the worst case of optimistic concurrency, forced by an injected clock |
 //! | `ledger.rs` | what the stored history says, against what the buyers heard |
@@ -16,6 +17,7 @@ mod crowd;
 mod eight;
 mod ledger;
 mod lockstep;
+mod rounds;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -44,6 +46,7 @@ fn sell(args: &Args, screen: &Screen) -> Result<(), Failure> {
     for mode in [Mode::Pessimistic, Mode::Optimistic] {
         if args.mode.includes(mode) {
             eight::eight_buyers(&sales, mode, args, screen, &mut promises)?;
+            rounds::rounds(mode, args, screen, &mut promises)?;
             crowd::crowd(&sales, mode, args, screen, &mut promises)?;
         }
     }

@@ -28,6 +28,11 @@ impl Promises {
         self.faults.extend(faults);
     }
 
+    /// Takes on what was promised elsewhere.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.faults.extend(other.faults);
+    }
+
     /// The end of a program: an error that names every fault, if there is one.
     pub(crate) fn verdict(&self) -> Result<(), Failure> {
         if self.faults.is_empty() {

@@ -171,7 +171,9 @@ fn a_broken_promise_is_named_and_a_kept_one_is_not() {
     promises.check(true, || "never said".into());
     assert!(promises.verdict().is_ok());
     promises.equal("seats", 4, 3);
-    promises.extend(["another".to_owned()]);
+    let mut others = Promises::default();
+    others.extend(["another".to_owned()]);
+    promises.add(others);
     let said = promises.verdict().err().map(|error| error.to_string());
     assert_eq!(said.as_deref(), Some("a promise was broken:\n  seats: found 4, promised 3\n  another"));
 }
