@@ -243,7 +243,7 @@ impl<A: 'static> CommandLine<A> {
                 if index + 1 < lines {
                     text.push_str(&format!("  {usage:<15}{line}\n"));
                 } else {
-                    text.push_str(&format!("  {usage:<15}{line:<52}[{}]\n", (option.default)(args)));
+                    text.push_str(&format!("  {usage:<15}{line:<51} [{}]\n", (option.default)(args)));
                 }
             }
         }

@@ -3,19 +3,46 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::args::CommandLine;
+use crate::sellers::Way;
+use crate::support::args::{Choice, CommandLine};
 use crate::support::home::check_new;
 
 pub(crate) struct Args {
+    pub(crate) mode: Mode,
     window: Option<Duration>,
     price: Option<Duration>,
     pub(crate) seed: u64,
     pub(crate) file: Option<PathBuf>,
 }
 
+/// Which ways of selling are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    All,
+    Only(Way),
+}
+
+impl Choice for Mode {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("all", Self::All),
+        ("simple", Self::Only(Way::Simple)),
+        ("occ", Self::Only(Way::Occ)),
+        ("zen", Self::Only(Way::Zen)),
+        ("pessimistic", Self::Only(Way::Pessimistic)),
+        ("optimistic", Self::Only(Way::Optimistic)),
+        ("skip-locked", Self::Only(Way::SkipLocked)),
+    ];
+}
+
+impl Mode {
+    pub(crate) fn includes(self, way: Way) -> bool {
+        self == Self::All || self == Self::Only(way)
+    }
+}
+
 impl Default for Args {
     fn default() -> Self {
-        Self { window: None, price: None, seed: 2026, file: None }
+        Self { mode: Mode::All, window: None, price: None, seed: 2026, file: None }
     }
 }
 
@@ -32,12 +59,13 @@ impl Args {
 
 pub(crate) fn command_line() -> CommandLine<Args> {
     CommandLine::new("ticket_booking", "Sells 1,000 seats to 1,200 customers, rightly and wrongly.")
+        .choice("MODE", "one way of selling, or all:\n{}", |args: &mut Args| &mut args.mode)
         .time(
             "--window TIME",
             "within which the customers come, such as 0 or 10s",
             Duration::from_secs(60),
             "0, then 1s",
-            |args: &mut Args| &mut args.window,
+            |args| &mut args.window,
         )
         .time(
             "--price TIME",

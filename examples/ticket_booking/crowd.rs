@@ -4,6 +4,7 @@
 //! returns when its answer is on disk, so a customer whose moment has come would wait for a thread instead
 //! of for the engine, and with no window at all only as many as there are threads would meet.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{PoisonError, RwLock};
 use std::thread::{self, Builder, ScopedJoinHandle};
@@ -38,6 +39,8 @@ pub(crate) struct Tally {
     pub(crate) gone: u64,
     pub(crate) sold_out: u64,
     pub(crate) conflicts: u64,
+    /// What each customer was told.
+    pub(crate) told: BTreeMap<u64, Told>,
     /// From the opening of the window to the last answer.
     pub(crate) took: Duration,
 }
@@ -74,12 +77,14 @@ impl Crowd {
                 watch(served.load(Relaxed));
             }
             let mut tally = Tally::default();
-            for (answer, at) in threads.into_iter().filter_map(join) {
+            for (customer, thread) in (0..).zip(threads) {
+                let Some((answer, at)) = join(thread) else { continue };
                 let answer = answer?;
+                tally.told.insert(customer, answer.told);
                 tally.conflicts += u64::from(answer.conflicts);
                 tally.took = tally.took.max(at.saturating_duration_since(opens));
                 match answer.told {
-                    Told::Sold => tally.sold += 1,
+                    Told::Sold(_) => tally.sold += 1,
                     Told::Gone => tally.gone += 1,
                     Told::SoldOut => tally.sold_out += 1,
                 }

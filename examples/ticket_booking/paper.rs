@@ -42,7 +42,7 @@ impl Event {
 pub(crate) struct Stale;
 
 /// For each seat, how often it was written and whose name is on it.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Names(CowArray<(u32, u64)>);
 
 impl Names {

@@ -24,7 +24,8 @@ pub(crate) fn report(sales: &[Sale], screen: &Screen) -> String {
     let bar = Bar::new(screen.ink(), COLUMNS, SEATS.into());
     let mut bars = String::new();
     for (index, Sale { way, tally, findings, .. }) in sales.iter().enumerate() {
-        if index == 3 {
+        // Above it who reads, then writes; below it the engine.
+        if index > 0 && *way == Way::Pessimistic {
             table.rule();
         }
         let unsold = u64::from(SEATS) - findings.claimed;
@@ -70,6 +71,6 @@ pub(crate) fn title(window: Duration, screen: &Screen) -> String {
 /// What the table cannot say in its heads.
 pub(crate) const NOTES: &str = "\
 Succeeded: customers who got a ticket. Claimed: seats with a name on them; the difference is people who will meet.
-Gone: told that the seat is gone, although others were free. Conflicts of the engine's own are decided again and
-told to nobody. They all want the same seat first, so its prices are asked for one after the other, unless
-one skips what is locked.";
+Gone: told that the seat is gone, although others were free. Conflicts: another commit came first, and the engine
+decided again and told nobody; who is refused a seat that is gone met none. They all want the same seat first,
+so its prices are asked for one after the other, unless one skips what is locked.";

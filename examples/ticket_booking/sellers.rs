@@ -7,11 +7,13 @@ use boxoffice::history::{Happened, History};
 use boxoffice::layout::{Layout, SeatIndex};
 use boxoffice::options::Wait;
 use boxoffice::venue::{Request, Venue, VenueCommand, VenueEvent, VenueServices};
-use boxoffice::{Aggregate, Engine, Error, Handle, Options};
+use boxoffice::{Aggregate, Engine, Error, Handle, Options, Outcome};
 
 use crate::SEATS;
+use crate::args::Mode;
 use crate::paper::{Command, Event, Paper};
 use crate::support::Failure;
+use crate::support::args::Choice;
 use crate::support::patience::patient;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,35 +23,30 @@ pub(crate) enum Way {
     Zen,
     Pessimistic,
     Optimistic,
-    Skipping,
+    SkipLocked,
 }
 
 impl Way {
     pub(crate) const ALL: [Self; 6] =
-        [Self::Simple, Self::Occ, Self::Zen, Self::Pessimistic, Self::Optimistic, Self::Skipping];
+        [Self::Simple, Self::Occ, Self::Zen, Self::Pessimistic, Self::Optimistic, Self::SkipLocked];
 
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Simple => "simple",
-            Self::Occ => "occ",
-            Self::Zen => "zen",
-            Self::Pessimistic => "pessimistic",
-            Self::Optimistic => "optimistic",
-            Self::Skipping => "skipping",
-        }
+        Mode::ALL.iter().find(|(_, mode)| *mode == Mode::Only(self)).map_or("", |(name, _)| *name)
     }
 }
 
 /// What a customer hears.
 pub(crate) struct Answer {
     pub(crate) told: Told,
-    /// How often somebody else was quicker.
+    /// How often the engine decided again because another commit came first. A refusal is none, nor is the no of
+    /// a policy.
     pub(crate) conflicts: u32,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// Here is your ticket.
-    Sold,
+    /// Here is your ticket, for this seat.
+    Sold(SeatIndex),
     /// The seat that you saw is gone, although others are free. Try your luck again.
     Gone,
     SoldOut,
@@ -57,8 +54,8 @@ pub(crate) enum Told {
 
 /// What is stored of a sale, in the words of this example.
 pub(crate) enum Deed {
-    Sold(SeatIndex),
-    SoldOut,
+    Sold { customer: u64, seat: SeatIndex },
+    SoldOut { customer: Option<u64> },
     Other,
 }
 
@@ -104,8 +101,12 @@ impl<const POLICED: bool> Seller for PaperSeller<'_, POLICED> {
         thread::sleep(self.price);
         let version = (self.way == Way::Occ).then(|| seen.version_of(seat));
         match self.papers.execute(self.show, &Command::Write { customer, seat, version }) {
-            Ok(outcome) if outcome.is_accepted() => Ok(Answer { told: Told::Sold, conflicts: 0 }),
-            Ok(_) | Err(Error::PolicyViolated { .. }) => Ok(Answer { told: Told::Gone, conflicts: 1 }),
+            Ok(outcome) => {
+                let told = if outcome.is_accepted() { Told::Sold(seat) } else { Told::Gone };
+                Ok(Answer { told, conflicts: outcome.effort().conflicts })
+            }
+            // Nobody counts what it took, and a write with its seat named is never decided again.
+            Err(Error::PolicyViolated { .. }) => Ok(Answer { told: Told::Gone, conflicts: 0 }),
             Err(error) => Err(error),
         }
     }
@@ -120,7 +121,9 @@ impl<const POLICED: bool> Seller for PaperSeller<'_, POLICED> {
 
     fn deed(what: &Happened<Self::Show>) -> Deed {
         match what {
-            Happened::Event(Event::Written { seat, .. }) => Deed::Sold(*seat),
+            Happened::Event(Event::Written { customer, seat }) => {
+                Deed::Sold { customer: *customer, seat: *seat }
+            }
             _ => Deed::Other,
         }
     }
@@ -153,12 +156,22 @@ impl<'s> VenueSeller<'s> {
     fn skip(&self, wish: &VenueCommand) -> Result<Option<Answer>, Error> {
         let options = Options { wait: Wait::SkipLocked, record_rejections: false, ..self.venues.options() };
         match self.venues.with(options).execute(self.show, wish) {
-            Ok(outcome) if outcome.is_accepted() => Ok(Some(Answer { told: Told::Sold, conflicts: 0 })),
+            Ok(outcome) if outcome.is_accepted() => Ok(Some(answer(&outcome))),
             // All that is left is locked, or the choice was lost too often: it remains to stand in line.
             Ok(_) | Err(Error::WouldBlock { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
+}
+
+fn answer(outcome: &Outcome<Venue>) -> Answer {
+    let seats = outcome.events().iter().flat_map(|event| event.seats());
+    let told = match (outcome.rejection().map(|no| no.reason()), seats.copied().next()) {
+        (None, Some(seat)) => Told::Sold(seat),
+        (Some("sold_out"), _) => Told::SoldOut,
+        _ => Told::Gone,
+    };
+    Answer { told, conflicts: outcome.effort().conflicts }
 }
 
 /// 40 rows of 25 seats.
@@ -173,18 +186,13 @@ impl Seller for VenueSeller<'_> {
 
     fn sell(&self, customer: u64) -> Result<Answer, Error> {
         let wish = VenueCommand::reserve_best(customer, 1);
-        if self.way == Way::Skipping
+        if self.way == Way::SkipLocked
             && let Some(answer) = self.skip(&wish)?
         {
             return Ok(answer);
         }
         let outcome = self.venues.execute(self.show, &wish)?;
-        let told = match outcome.rejection().map(|no| no.reason()) {
-            None => Told::Sold,
-            Some("sold_out") => Told::SoldOut,
-            Some(_) => Told::Gone,
-        };
-        Ok(Answer { told, conflicts: outcome.effort().conflicts })
+        Ok(answer(&outcome))
     }
 
     fn taken(&self) -> Result<u64, Error> {
@@ -197,10 +205,11 @@ impl Seller for VenueSeller<'_> {
 
     fn deed(what: &Happened<Venue>) -> Deed {
         match what {
-            Happened::Event(VenueEvent::Reserved { seats, .. }) => {
-                seats.first().map_or(Deed::Other, |seat| Deed::Sold(*seat))
+            Happened::Event(VenueEvent::Reserved { customer, seats, .. }) => {
+                let sold = |seat: &SeatIndex| Deed::Sold { customer: *customer, seat: *seat };
+                seats.first().map_or(Deed::Other, sold)
             }
-            Happened::Rejection(no) if no.reason() == "sold_out" => Deed::SoldOut,
+            Happened::Rejection(no) if no.reason() == "sold_out" => Deed::SoldOut { customer: no.customer },
             _ => Deed::Other,
         }
     }
