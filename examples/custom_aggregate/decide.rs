@@ -30,7 +30,7 @@ pub(crate) fn decide(
             if state.plan.as_ref().is_none_or(|plan| *level >= plan.levels) {
                 return Err(Refusal::NoSuchLevel);
             }
-            let bay = scope::chosen(context.scope()).ok_or(Refusal::Full)?;
+            let bay = scope::chosen(context.scope()).ok_or(Refusal::Full { permit: *permit })?;
             Ok(Event::Entered { plate: plate.clone(), bay, permit: *permit, at }.into())
         }
         Command::Leave { plate } => {

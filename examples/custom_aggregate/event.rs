@@ -45,8 +45,11 @@ pub(crate) enum Refusal {
     NoSuchLevel,
     /// This plate is inside; one of the two is forged.
     AlreadyInside(Bay),
-    /// No bay that this car may use is free, on any level.
-    Full,
+    /// No bay that this car may use is free, on any level. Which these are depends on its permit: a refusal too has
+    /// all that its readers need.
+    Full {
+        permit: bool,
+    },
     NotInside,
 }
 
@@ -57,7 +60,7 @@ impl Refusal {
             Self::AlreadyOpen => "already_open",
             Self::NoSuchLevel => "no_such_level",
             Self::AlreadyInside(_) => "already_inside",
-            Self::Full => "full",
+            Self::Full { .. } => "full",
             Self::NotInside => "not_inside",
         }
     }

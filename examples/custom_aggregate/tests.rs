@@ -15,6 +15,7 @@ use boxoffice::testing::{Given, Refused, given};
 use crate::command::Command;
 use crate::event::{Event, Refusal};
 use crate::garage::{Garage, Till, tariff};
+use crate::ledger::due;
 use crate::state::{Bay, Plan};
 
 const HOUR: u64 = 3_600 * 1_000_000;
@@ -59,8 +60,9 @@ fn bays_for_the_disabled_are_for_permits() {
     let _ = two.clone().when(&enter("C", 0)).then([entered("C", 4, false, 0)]);
     let three = two.when(&enter_with_permit("P", 0)).then([entered("P", 0, true, 0)]).so_far();
     let four = three.after(&enter("C", 1)).after(&enter("D", 1));
-    assert_eq!(four.clone().when(&enter("E", 1)).then_rejected(), Refusal::Full);
-    let _ = four.when(&enter_with_permit("Q", 1)).then([entered("Q", 3, true, 0)]);
+    assert_eq!(four.clone().when(&enter("E", 1)).then_rejected(), Refusal::Full { permit: false });
+    let all = four.when(&enter_with_permit("Q", 1)).then([entered("Q", 3, true, 0)]).so_far();
+    assert_eq!(all.when(&enter_with_permit("R", 1)).then_rejected(), Refusal::Full { permit: true });
     // Who has a permit may stand where everybody may.
     let taken = garage().after(&enter_with_permit("P", 0));
     let _ = taken.when(&enter_with_permit("Q", 0)).then([entered("Q", 1, true, 0)]);
@@ -77,7 +79,7 @@ fn the_policy_sees_a_bay_that_is_taken_without_a_permit() {
 #[test]
 fn full_is_full_only_if_every_bay_is() {
     let full = ["A", "B", "C", "D"].iter().fold(garage(), |garage, plate| garage.after(&enter(plate, 0)));
-    assert_eq!(full.clone().when(&enter("E", 0)).then_rejected(), Refusal::Full);
+    assert_eq!(full.clone().when(&enter("E", 0)).then_rejected(), Refusal::Full { permit: false });
     // It says so of the whole garage, so a bay that becomes free anywhere comes first or after, not between.
     assert_eq!(crate::scope::of_command(full.state(), &enter("E", 0)), Scope::Whole);
     let _ = full.after(&leave("D")).when(&enter("E", 0)).then([entered("E", 5, false, 0)]);
@@ -137,4 +139,8 @@ fn the_tariff_of_the_house() {
         [7 * 60, 8 * 60, 24 * 60 - 1, 24 * 60, 25 * 60].map(minutes),
         [2_000, 2_000, 2_000, 2_250, 2_500]
     );
+    // The ledger, which looks for a wrong fee, has the rule in its own words.
+    for stay in 0..3 * 24 * 60 {
+        assert_eq!(due(stay * 60 * 1_000_000), minutes(stay), "{stay} minutes");
+    }
 }
