@@ -5,13 +5,15 @@
 //!
 //! 1. **Three jobs and a reader at once.** One charges, two wait and skip, the reader does not wait.
 //! 2. **Payed or failed already.** Everybody skips.
-//! 3. **The save fails** after the charge, twice. The next job asks the provider, and charges nothing.
+//! 3. **The save fails** after the charge; the next job panics before its own. The one after it asks the provider, and
+//!    charges nothing.
 //! 4. **The process is killed** after the charge, or during it, and before the save. The next one finishes, with one
 //!    charge.
 //! 5. **Other ways to lock:** with a limit, not at all, what is free, together; and two who wait for each other.
 //!
-//! The provider is a web server that is part of this program and keeps books of its own. After every scene what is
-//! in the file is compared with these. Where to read on:
+//! The provider is a web server that is part of this program and keeps books of its own. After every scene with a
+//! payment what is in the file is compared with these; 5b sells seats, nobody is charged, and its history is checked
+//! by itself. Where to read on:
 //!
 //! | file | what it shows |
 //! |---|---|
@@ -48,19 +50,20 @@ use support::screen::Screen;
 const NAME: &str = "payment";
 
 struct Args {
-    scene: Scene,
+    scene: Which,
     seed: u64,
     /// Not for people: this process is the one to be killed.
     child: bool,
 }
 
+/// Which scenes are played.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Scene {
+enum Which {
     All,
     Only(u32),
 }
 
-impl Choice for Scene {
+impl Choice for Which {
     const ALL: &'static [(&'static str, Self)] = &[
         ("all", Self::All),
         ("1", Self::Only(1)),
@@ -72,9 +75,9 @@ impl Choice for Scene {
 }
 
 /// The scene's number, its name, what is about to happen, and how.
-type Part = (u32, &'static str, &'static str, fn(&Stage<'_>, &mut Promises) -> Result<(), Failure>);
+type Scene = (u32, &'static str, &'static str, fn(&Stage<'_>, &mut Promises) -> Result<(), Failure>);
 
-const PARTS: &[Part] = &[
+const SCENES: &[Scene] = &[
     (
         1,
         "1. THREE JOBS AND A READER",
@@ -136,7 +139,7 @@ fn main() -> ExitCode {
     .choice("--scene N", "{}", |args: &mut Args| &mut args.scene)
     .number("--seed N", "amounts, and how slow the provider is", 0..=u64::MAX, |args| &mut args.seed)
     .hidden_switch("--child", |args| &mut args.child);
-    support::program::run(NAME, &line, Args { scene: Scene::All, seed: 2026, child: false }, play)
+    support::program::run(NAME, &line, Args { scene: Which::All, seed: 2026, child: false }, play)
 }
 
 fn play(args: &Args, screen: &Screen) -> Result<(), Failure> {
@@ -146,8 +149,8 @@ fn play(args: &Args, screen: &Screen) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let mut promises = Promises::default();
     screen.say(&format!("Payment, seed {}.\n\n{}", args.seed, timeline::LEGEND));
-    for (number, title, story, scene) in PARTS {
-        if args.scene != Scene::All && args.scene != Scene::Only(*number) {
+    for (number, title, story, scene) in SCENES {
+        if args.scene != Which::All && args.scene != Which::Only(*number) {
             continue;
         }
         screen.say(&format!("\n{}\n{story}\n", screen.bold(title)));

@@ -60,7 +60,7 @@ pub(crate) fn skip_locked(stage: &Stage<'_>, promises: &mut Promises) -> Result<
     let his = seats(again.events());
     let numbers: String = (1..=SEATS).map(|seat| format!(" {seat}")).collect();
     stage.say(&format!("  seat           {numbers}"));
-    stage.say(&format!("  ada holds      {during}"));
+    stage.say(&format!("  ada has locked {during}"));
     stage.say(&format!("  ada has left   {}\n", map(&[], &seats(cat.events()), &his)));
     promises.equal("scene 5b: the best seats", (&hers, &his), (&best, &best));
     match bob {
