@@ -21,8 +21,7 @@ use crate::support::Failure;
 use crate::support::promises::Promises;
 use crate::support::screen::{Frame, Screen};
 use crate::support::table::{Column, Table};
-use crate::support::text::{duration, grouped, plural};
-use crate::walk::money;
+use crate::support::text::{duration, grouped, money, plural};
 
 /// How often somebody looks at the bays.
 const TICK: Duration = Duration::from_millis(15);

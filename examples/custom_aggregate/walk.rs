@@ -13,6 +13,7 @@ use crate::state::Plan;
 use crate::support::Failure;
 use crate::support::promises::Promises;
 use crate::support::screen::Screen;
+use crate::support::text::money;
 
 pub(crate) fn one_car(screen: &Screen, promises: &mut Promises) -> Result<(), Failure> {
     screen.say(&screen.bold("A GARAGE WITH ONE BAY"));
@@ -46,8 +47,4 @@ pub(crate) fn one_car(screen: &Screen, promises: &mut Promises) -> Result<(), Fa
     }
     promises.equal("the walk", said.join(", "), "done, bay 0, full, pays 5.00, bay 0, not_inside".into());
     Ok(engine.close()?)
-}
-
-pub(crate) fn money(cents: u64) -> String {
-    format!("{}.{:02}", crate::support::text::grouped(cents / 100), cents % 100)
 }

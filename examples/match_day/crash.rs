@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use boxoffice::history::{Happened, History};
@@ -19,6 +19,7 @@ use crate::open;
 use crate::sale::Sale;
 use crate::stadium::{MOST_SEATS, Stadium};
 use crate::support::Failure;
+use crate::support::child::Killed;
 use crate::support::screen::Screen;
 use crate::support::text::{grouped, plural};
 use crate::venue_desk::VenueDesk;
@@ -220,15 +221,5 @@ impl Desk for Teller<'_> {
 
     fn deed(what: &Happened<Venue>) -> Deed<'_> {
         VenueDesk::deed(what)
-    }
-}
-
-/// A child that does not outlive its parent's interest in it.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }

@@ -1,7 +1,7 @@
 //! Scene 4: the process is killed between its order to the provider and the save. The next one finishes, with one charge.
 
 use std::io::{self, BufRead, Write};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 
 use boxoffice::Engine;
@@ -12,6 +12,7 @@ use crate::payment::{Payment, Status};
 use crate::provider::{Provider, When};
 use crate::stage::{Stage, open};
 use crate::support::Failure;
+use crate::support::child::Killed;
 use crate::support::patience::PATIENCE;
 use crate::support::promises::Promises;
 use crate::till::Till;
@@ -109,14 +110,4 @@ pub(crate) fn child() -> Result<(), Failure> {
     let office = Office::new(&engine, Till::new(provider))?;
     office.job(&payment, Timeline::new().row("child")).run(|| {})?;
     Ok(engine.close()?)
-}
-
-/// A child that does not outlive its parent's interest in it.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -12,7 +12,7 @@ use crate::hall::{Hall, Town, release, reserve};
 use crate::map::Map;
 use crate::support::Failure;
 use crate::support::promises::Promises;
-use crate::support::text::duration;
+use crate::support::text::{duration, money};
 use crate::support::together::together;
 
 /// Who wants the same seat.
@@ -114,7 +114,7 @@ pub(crate) fn said(outcome: &Outcome<Hall>) -> String {
     match (outcome.events(), outcome.rejection()) {
         (_, Some(no)) => no.refusal.to_string(),
         ([VenueEvent::Reserved { price_total, .. }], _) => {
-            format!("reserved for {}", crate::story::money(*price_total))
+            format!("reserved for {}", money(*price_total))
         }
         ([VenueEvent::Released { .. }], _) => "it is free".into(),
         _ => "done".into(),

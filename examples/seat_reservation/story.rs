@@ -15,6 +15,7 @@ use crate::support::Failure;
 use crate::support::promises::Promises;
 use crate::support::screen::Screen;
 use crate::support::table::{Column, Table};
+use crate::support::text::money;
 use crate::{CLUB, CONCERT_HALL};
 
 /// What the history adds up to.
@@ -165,10 +166,6 @@ impl Line {
         };
         Self { what, who, seat: seats.join(", "), note: no.reason().to_owned(), is_no: true }
     }
-}
-
-pub(crate) fn money(cents: u64) -> String {
-    format!("{}.{:02}", cents / 100, cents % 100)
 }
 
 fn time(at: Timestamp) -> String {

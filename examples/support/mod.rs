@@ -6,6 +6,7 @@
 
 pub(crate) mod args;
 pub(crate) mod bar;
+pub(crate) mod child;
 pub(crate) mod home;
 pub(crate) mod ink;
 pub(crate) mod patience;

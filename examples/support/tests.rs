@@ -17,7 +17,7 @@ use super::bar::{Bar, Share};
 use super::ink::Ink;
 use super::promises::Promises;
 use super::table::{Column, Table};
-use super::text::{duration, grouped, pad, plural, width};
+use super::text::{duration, grouped, money, pad, plural, width};
 use super::together::together;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -158,6 +158,7 @@ fn a_bar_is_as_long_as_its_part_and_hides_nothing() {
 fn numbers_and_times_are_readable() {
     assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     assert_eq!((plural(1, "seat"), plural(2_000, "seat")), ("1 seat".into(), "2,000 seats".into()));
+    assert_eq!([0, 5, 4_800, 123_450].map(money), ["0.00", "0.05", "48.00", "1,234.50"]);
     let micros = [0, 350, 4_200, 350_000, 999_999, 1_500_000, 10_000_000];
     let said = micros.map(|micros| duration(Duration::from_micros(micros)));
     assert_eq!(said, ["0 s", "350 us", "4.2 ms", "350 ms", "1 s", "1.5 s", "10 s"]);

@@ -20,6 +20,11 @@ pub(crate) fn plural(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
+/// An amount in cents: `0.05`, `1,234.50`.
+pub(crate) fn money(cents: u64) -> String {
+    format!("{}.{:02}", grouped(cents / 100), cents % 100)
+}
+
 /// In milliseconds, to compare with others: `0.4 ms`, `1234.5 ms`.
 pub(crate) fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
