@@ -3,6 +3,7 @@
 //! The sentences are said in this order, to one server; each begins with a hall that was reset.
 
 use std::collections::BTreeMap;
+use std::sync::Barrier;
 use std::thread;
 
 use serde_json::{Value, json};
@@ -160,8 +161,8 @@ fn reset(client: &Client) -> Result<(), String> {
     beforehand(client)
 }
 
-/// Long enough that all ten have looked before the first of them writes.
-const THINKING: u64 = 2_000;
+/// Long enough that all ten have looked before the first of them writes, on a machine that stalls too.
+const THINKING: u64 = 8_000;
 
 fn ten_unsafe(client: &Client) -> Result<(), String> {
     let ended = ten(client, "unsafe", Some(THINKING))?;
@@ -291,7 +292,7 @@ fn bad_requests(client: &Client) -> Result<(), String> {
         r#"{"seatIds":["A1"],"clientId":"ada"}"#,
         r#"{"seatIds":["A1"],"clientId":"ada","mode":"careful"}"#,
         r#"{"seatIds":["A1"],"clientId":"ada","mode":"unsafe","artificialDelayMs":-1}"#,
-        r#"{"seatIds":["A1"],"clientId":"ada","mode":"unsafe","artificialDelayMs":10001}"#,
+        r#"{"seatIds":["A1"],"clientId":"ada","mode":"unsafe","artificialDelayMs":40001}"#,
     ];
     for body in bodies {
         let answer = client.send("POST", &path("book"), body, &[("content-type", "application/json")])?;
@@ -335,17 +336,17 @@ pub(crate) fn book(client: &Client, mode: &str, seats: &[&str], who: &str) -> Re
     client.post(&path("book"), &json!({ "seatIds": seats, "clientId": who, "mode": mode }))
 }
 
-/// The same question from so many threads.
+/// The same question from so many threads, which all begin when the last of them is there.
 pub(crate) fn at_once<T: Send>(count: u32, ask: impl Fn(u32) -> T + Sync) -> Vec<T> {
+    let (ask, start) = (&ask, &Barrier::new(count as usize));
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..count)
-            .map(|number| {
-                scope.spawn({
-                    let ask = &ask;
-                    move || ask(number)
-                })
+        let begin = |number| {
+            scope.spawn(move || {
+                start.wait();
+                ask(number)
             })
-            .collect();
+        };
+        let threads: Vec<_> = (0..count).map(begin).collect();
         // A panic over there is one here.
         threads
             .into_iter()
