@@ -21,6 +21,7 @@ pub(crate) struct Driver {
     child: Child,
     agent: Agent,
     url: String,
+    _home: tempfile::TempDir,
 }
 
 /// One browser with a profile of its own: nothing is shared with another.
@@ -32,13 +33,19 @@ pub(crate) struct Browser<'d> {
 
 /// A driver; or none, which is said, where no browser is installed.
 pub(crate) fn driver() -> Option<Driver> {
+    // A browser writes into its home, and not everybody has one.
+    let home = tempfile::tempdir().unwrap();
+    let folder = |name: &str| home.path().join(name);
     let started = Command::new("chromedriver")
         .arg("--port=0")
+        .env("HOME", home.path())
+        .env("XDG_CONFIG_HOME", folder("config"))
+        .env("XDG_CACHE_HOME", folder("cache"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
-    let missing = match started.map(Driver::new) {
+    let missing = match started.map(|child| Driver::new(child, home)) {
         Err(why) => format!("no chromedriver: {why}"),
         Ok(driver) => match driver.has_browser() {
             Ok(()) => return Some(driver),
@@ -57,7 +64,7 @@ pub(crate) fn driver() -> Option<Driver> {
 }
 
 impl Driver {
-    fn new(mut child: Child) -> Self {
+    fn new(mut child: Child, home: tempfile::TempDir) -> Self {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let port = lines.by_ref().find_map(|line| {
             let line = line.ok()?;
@@ -66,8 +73,10 @@ impl Driver {
         });
         let port = port.expect("chromedriver says where it listens");
         thread::spawn(move || lines.for_each(drop));
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
-        Self { child, agent: config.build().into(), url: format!("http://127.0.0.1:{port}") }
+        // Here is not behind any proxy.
+        let config = Agent::config_builder().proxy(None).http_status_as_error(false);
+        let agent = config.timeout_global(Some(PATIENCE)).build().into();
+        Self { child, agent, url: format!("http://127.0.0.1:{port}"), _home: home }
     }
 
     /// Whether a browser can be started at all; what chromedriver says if not. Asked once.

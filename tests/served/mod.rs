@@ -12,6 +12,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
     rest: Option<thread::JoinHandle<String>>,
+    /// Where its log is, unless it was told. Here, and not over there: a process that is killed cleans nothing up.
+    _folder: Option<tempfile::TempDir>,
 }
 
 /// The program, which `cargo test` builds beside the tests.
@@ -41,8 +43,12 @@ impl Server {
 
     pub(crate) fn start_at(port: u16, words: &[&str]) -> Self {
         let port = port.to_string();
-        let mut child =
-            command(&["--serve", "--port", &port]).args(words).stdout(Stdio::piped()).spawn().unwrap();
+        let mut command = command(&["--serve", "--port", &port]);
+        let folder = (!words.contains(&"--file")).then(|| tempfile::tempdir().unwrap());
+        if let Some(folder) = &folder {
+            command.arg("--file").arg(folder.path().join("cinema.boxoffice"));
+        }
+        let mut child = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut first = String::new();
         lines.read_line(&mut first).unwrap();
@@ -54,7 +60,7 @@ impl Server {
             let _ = lines.read_to_string(&mut text);
             text
         });
-        Self { child, address, rest: Some(rest) }
+        Self { child, address, rest: Some(rest), _folder: folder }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -69,7 +75,9 @@ impl Server {
 
     /// Asks it to stop, as a service manager does.
     pub(crate) fn terminate(&self) {
-        let done = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        // The `kill` of the shell: the program of this name is not everywhere.
+        let (script, pid) = ("kill -TERM \"$1\"", self.child.id().to_string());
+        let done = Command::new("sh").args(["-c", script, "sh", &pid]).status().unwrap();
         assert!(done.success());
     }
 

@@ -36,7 +36,9 @@ pub(crate) struct Window(BufReader<ureq::BodyReader<'static>>);
 
 impl Client {
     pub(crate) fn new(base: impl Into<String>) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+        // The server is here, and not behind any proxy.
+        let config = Agent::config_builder().proxy(None).http_status_as_error(false);
+        let config = config.timeout_global(Some(PATIENCE));
         // Each thread of a crowd keeps a connection.
         Self { agent: config.max_idle_connections(64).build().into(), base: base.into() }
     }
