@@ -55,7 +55,7 @@ fn the_delay_of_an_unsafe_booking_is_for_each_seat_and_can_be_none() {
     assert_eq!(status(&client, "A3").unwrap(), "available");
     // What all seats think together has a bound, and what is beyond it is not begun.
     let long =
-        json!({ "seatIds": ["B1", "B2"], "clientId": "ada", "mode": "unsafe", "artificialDelayMs": 5001 });
+        json!({ "seatIds": ["B1", "B2"], "clientId": "ada", "mode": "unsafe", "artificialDelayMs": 20_001 });
     assert_eq!(client.post(&path("book"), &long).unwrap().status, 400);
 }
 

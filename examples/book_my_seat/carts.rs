@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use boxoffice::Transaction;
 use boxoffice::layout::SeatIndex;
-use boxoffice::venue::{Best, Hold, HoldTime, HoldToken, MAX_HOLD, Refusal, SeatStatus};
+use boxoffice::venue::{Best, Hold, HoldTime, HoldToken, MAX_HOLD, Refusal, SeatStatus, VenueEvent};
 use smol_str::SmolStr;
 
 use crate::office::{HallCommand, Office, Sight};
@@ -13,6 +13,9 @@ use crate::trouble::Trouble;
 
 /// A cart can be kept for so many times its first time, however often it is extended.
 const LIFETIMES: u32 = 4;
+
+/// In whose name seats that are promised on paper are kept back.
+const ON_PAPER: SmolStr = SmolStr::new_static("on-paper");
 
 /// What somebody wants to hold.
 pub(crate) enum Wish {
@@ -41,19 +44,26 @@ impl Office {
         let time = HoldTime { ttl, lifetime: (ttl * LIFETIMES).min(MAX_HOLD) };
         let command = &match wish {
             Wish::These(labels) => {
-                let cart = self.cart(labels)?;
-                self.check_paper(&sight, &cart)?;
-                HallCommand::hold(client.clone(), self.cinema.labels(&cart), time)
+                HallCommand::hold(client.clone(), self.cinema.labels(&self.cart(labels)?), time)
             }
             Wish::Best(best) => HallCommand::hold_best(client.clone(), best.clone(), time),
         };
         let others = &self.cart_of(&sight, client).holds;
         let body = |mut unit: Transaction| async move {
+            let kept_back = match wish {
+                Wish::These(_) => Vec::new(),
+                Wish::Best(_) => self.keep_back(&mut unit, show).await?,
+            };
             let staged = unit.execute_async(&self.halls, show, command).await?;
             if let Some(no) = staged.rejection() {
                 return Err(no.clone().into());
             }
             let held = staged.events().iter().find_map(|event| event.hold().cloned());
+            self.check_paper(&mut unit, show, held.as_ref().map_or(&[], |hold| &hold.seats)).await?;
+            for token in kept_back {
+                let release = HallCommand::release_hold(ON_PAPER, token);
+                let _ = unit.execute_async(&self.halls, show, &release).await?;
+            }
             for other in others {
                 let extend = HallCommand::extend(client.clone(), other.token, ttl);
                 // It may be gone by now, or as late as it can be.
@@ -63,6 +73,20 @@ impl Office {
         };
         let (held, _) = self.engine.transact_async::<_, Trouble, _, _>(self.halls.options(), body).await?;
         held.ok_or(Trouble::Refused(Refusal::HoldNotFound))
+    }
+
+    /// Holds what is free in the hall and promised on paper, so that the best of the rest is found. It is given back
+    /// in the same entry, and nobody ever sees it.
+    async fn keep_back(&self, unit: &mut Transaction, show: &str) -> Result<Vec<HoldToken>, Trouble> {
+        let (hall, paper) = (unit.peek(&self.halls, show)?, unit.peek(&self.papers, show)?);
+        let (at, mut tokens) = (now(), Vec::new());
+        let promised = |seat: &SeatIndex| paper.written(*seat) > 0 && hall.is_free(*seat, at);
+        for seat in self.cinema.layout.seats().filter(promised) {
+            let hold = HallCommand::hold(ON_PAPER, [self.cinema.label(seat)], self.terms.hold);
+            let staged = unit.execute_async(&self.halls, show, &hold).await?;
+            tokens.extend(staged.events().iter().find_map(|event| event.hold().map(|hold| hold.token)));
+        }
+        Ok(tokens)
     }
 
     /// Sells the seats of all these holds, or of none. Sent again, it says yes again.
@@ -126,6 +150,8 @@ impl Office {
                     Some(no) if !is_done(&no.refusal) => return Err(no.clone().into()),
                     _ => {}
                 }
+                let sold: Vec<_> = staged.events().iter().filter_map(sold_seats).flatten().copied().collect();
+                self.check_paper(&mut unit, show, &sold).await?;
             }
             Ok((unit, ()))
         };
@@ -153,6 +179,11 @@ impl Office {
     pub(crate) fn price_of(&self, seats: &[SeatIndex]) -> u64 {
         seats.iter().filter_map(|seat| self.cinema.layout.price(*seat)).sum()
     }
+}
+
+/// The seats of a sale.
+fn sold_seats(event: &VenueEvent<SmolStr>) -> Option<&[SeatIndex]> {
+    matches!(event, VenueEvent::Confirmed { .. }).then(|| event.seats())
 }
 
 /// The tokens of a request, as they are written.

@@ -12,7 +12,7 @@ use boxoffice::{Engine, Handle, Options, Scope, Transaction, View};
 use smol_str::SmolStr;
 
 use crate::cinema::{Cinema, SEED, SHOWS, Show};
-use crate::paper::{Paper, PaperCommand};
+use crate::paper::{Paper, PaperCommand, lines_of};
 use crate::standing::{Standing, bookings, now};
 use crate::support::Failure;
 use crate::trouble::Trouble;
@@ -22,7 +22,7 @@ pub(crate) type Hall = Venue<SmolStr>;
 pub(crate) type HallCommand = VenueCommand<SmolStr>;
 
 /// Ample, for a slow disk and a long line for one seat.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The engine with its handles, shared by all requests.
 pub(crate) struct Office {
@@ -109,9 +109,16 @@ impl Office {
         }
     }
 
-    /// Refuses seats that were promised on paper while somebody else held them: free in the hall, and yet not.
-    pub(crate) fn check_paper(&self, sight: &Sight, cart: &[SeatIndex]) -> Result<(), Trouble> {
-        if cart.iter().any(|seat| sight.paper.written(*seat) > 0) { Err(Trouble::Taken) } else { Ok(()) }
+    /// Refuses seats that were promised on paper while somebody else held them: free in the hall, and yet not. What it
+    /// reads is part of what the transaction depends on. After the seats themselves, so that all lock in one order.
+    pub(crate) async fn check_paper(
+        &self,
+        unit: &mut Transaction,
+        show: &str,
+        seats: &[SeatIndex],
+    ) -> Result<(), Trouble> {
+        let paper = unit.read_async(&self.papers, show, lines_of(seats.iter().copied())).await?;
+        if seats.iter().any(|seat| paper.written(*seat) > 0) { Err(Trouble::Taken) } else { Ok(()) }
     }
 
     /// Everything as it was before the doors opened: one entry, so that nobody sees a half of it.

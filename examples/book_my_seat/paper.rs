@@ -72,7 +72,7 @@ impl Aggregate for Paper {
     fn scope(_: &Bookings, command: &PaperCommand) -> Scope {
         match command {
             PaperCommand::Blank { .. } => Scope::Whole,
-            PaperCommand::Write { lines, .. } => parts(lines),
+            PaperCommand::Write { lines, .. } => lines_of(lines.iter().map(|line| line.seat)),
         }
     }
 
@@ -93,7 +93,7 @@ impl Aggregate for Paper {
     fn touches(event: &PaperEvent) -> Scope {
         match event {
             PaperEvent::Blanked { .. } => Scope::Whole,
-            PaperEvent::Written { lines, .. } => parts(lines),
+            PaperEvent::Written { lines, .. } => lines_of(lines.iter().map(|line| line.seat)),
         }
     }
 
@@ -112,6 +112,7 @@ impl Aggregate for Paper {
     }
 }
 
-fn parts(lines: &[Line]) -> Scope {
-    Scope::parts(lines.iter().map(|line| Part::number(0, line.seat.0.into())))
+/// What is written about these seats.
+pub(crate) fn lines_of(seats: impl IntoIterator<Item = SeatIndex>) -> Scope {
+    Scope::parts(seats.into_iter().map(|seat| Part::number(0, seat.0.into())))
 }

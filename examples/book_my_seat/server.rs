@@ -14,15 +14,17 @@ use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
 use crate::live::Live;
-use crate::office::{Office, Terms};
+use crate::office::{Office, PATIENCE, Terms};
 use crate::reply::{MAX_BODY, No, any_origin};
 use crate::stress::Dice;
 use crate::support::Failure;
 use crate::trouble::Trouble;
+use crate::wire::LONGEST_THOUGHT;
 use crate::{api, page, wire};
 
-/// No request takes longer: not to arrive, not to be decided. Windows that listen are no requests.
-const LONGEST: Duration = Duration::from_secs(30);
+/// No request takes longer, which has to arrive, and to be thought about, and to be decided. Windows that listen are no
+/// requests.
+const LONGEST: Duration = Duration::from_secs(5).saturating_add(LONGEST_THOUGHT).saturating_add(PATIENCE);
 /// How long those that are under way have when the server stops.
 const GRACE: Duration = Duration::from_secs(35);
 

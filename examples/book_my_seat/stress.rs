@@ -1,16 +1,17 @@
 //! The same rush twice, for one seat each: read, think, write; and lock, think, write.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
 use serde_json::{Value, json};
 use smol_str::{SmolStr, format_smolstr};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::booking::Mode;
+use crate::booking::{Mode, Thought};
 use crate::server::Shared;
 use crate::standing::bookings;
 use crate::trouble::Trouble;
@@ -68,14 +69,15 @@ async fn rush(
     let began = Instant::now();
     let since = move || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut tasks = JoinSet::new();
+    let meeting = Arc::new(Barrier::new(requests as usize));
     for number in 1..=requests {
-        let (shared, seat) = (Arc::clone(shared), seat.clone());
+        let (shared, seat, meeting) = (Arc::clone(shared), seat.clone(), Arc::clone(&meeting));
         tasks.spawn(async move {
             let started = since();
             let client = format_smolstr!("stress-{round:08x}-{number}");
             // Both think for the same time; it is what they hold meanwhile that differs.
-            let delay: Option<Duration> = Some(shared.office.terms.delay);
-            let ended = shared.office.book(show, mode, &client, &[seat], delay).await;
+            let thought = Thought::together(shared.office.terms.delay, &meeting);
+            let ended = shared.office.book(show, mode, &client, &[seat], thought).await;
             let error = ended.as_ref().err().map(Trouble::word);
             json!({
                 "number": number,

@@ -10,14 +10,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
-use crate::booking::Mode;
+use crate::booking::{Mode, Thought};
 use crate::cinema::{SHOWS, Show};
 use crate::reply::{Asked, BareNo, No};
 use crate::server::Shared;
 use crate::trouble::Trouble;
 
-/// A longer thought, for a whole cart, is somebody who wants to keep the server busy.
-const LONGEST_THOUGHT: u64 = 10_000;
+/// A longer thought, for a whole cart, is somebody who wants to keep the server busy. Enough for the whole hall in one
+/// cart, at the usual speed.
+pub(crate) const LONGEST_THOUGHT: Duration = Duration::from_secs(40);
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -85,13 +86,13 @@ async fn book(
     if seat_ids.is_empty() {
         return Err(Trouble::NoSeats.into());
     }
-    let seats = u64::try_from(seat_ids.len()).unwrap_or(u64::MAX);
-    if artificial_delay_ms.is_some_and(|delay| delay.saturating_mul(seats) > LONGEST_THOUGHT) {
-        let why = format!("artificialDelayMs may be {LONGEST_THOUGHT} for all seats of a cart together");
+    let each = artificial_delay_ms.map(Duration::from_millis);
+    if shared.office.thinking(mode, seat_ids.len(), each) > LONGEST_THOUGHT {
+        let most = LONGEST_THOUGHT.as_secs();
+        let why = format!("all seats of a cart together may be thought about for {most} seconds");
         return Err(Trouble::Malformed(why).into());
     }
-    let delay = artificial_delay_ms.map(Duration::from_millis);
-    shared.office.book(show.id, mode, &client_id, &seat_ids, delay).await?;
+    shared.office.book(show.id, mode, &client_id, &seat_ids, Thought::of(each)).await?;
     Ok(Json(json!({ "ok": true, "mode": mode })))
 }
 

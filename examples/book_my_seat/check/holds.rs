@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::client::{Answer, Client};
-use super::conformance::{Proof, SHOW, api, book, ensure, is, says, status};
+use super::conformance::{Proof, SHOW, api, book, ensure, is, path, says, status};
 
 pub(crate) const SENTENCES: &[(&str, Proof)] = &[
     ("a hold has a token, a deadline and a price, and ends when it is given back", hold_and_release),
@@ -15,6 +15,7 @@ pub(crate) const SENTENCES: &[(&str, Proof)] = &[
     ("a hold is only its customer's", strangers),
     ("a cart is confirmed as a whole, or not at all", cart_is_whole),
     ("the best seats are side by side, and say so when they cannot be", best),
+    ("what was promised on paper while it was held is not sold once more by a safe way", on_paper),
     ("a window hears what changed, and goes on where it left off", windows),
 ];
 
@@ -127,6 +128,50 @@ fn best(client: &Client) -> Result<(), String> {
     says(&ask(13, None)?, 409, "no_such_block")?;
     says(&ask(2, Some("balcony"))?, 404, "category_not_found")?;
     says(&ask(0, None)?, 400, "bad_request")
+}
+
+fn on_paper(client: &Client) -> Result<(), String> {
+    let best = || {
+        let answer = client.post(&api("holds/best"), &json!({ "clientId": "ada", "seats": 1 }))?;
+        ensure(answer.status == 201, || format!("{answer:?}"))?;
+        Ok::<_, String>(answer.body["hold"].clone())
+    };
+    let found = best()?;
+    about(client, &found, "release", "ada")?;
+    let seat = found["seatIds"][0].as_str().unwrap_or_default();
+    // The unsafe way looks, and thinks; somebody holds the seat; the unsafe way writes. It may take several tries to
+    // be between the look and the write.
+    let mut told = None;
+    eventually("a hold between a look and a write", || {
+        thread::scope(|scope| {
+            let body =
+                json!({ "seatIds": [seat], "clientId": "bob", "mode": "unsafe", "artificialDelayMs": 2_000 });
+            let writer = scope.spawn(move || client.post(&path("book"), &body));
+            thread::sleep(Duration::from_millis(500));
+            let hold = hold(client, "ada", &[seat], None)?;
+            let written = writer.join().map_err(|_| "a booking panicked")??;
+            match (hold.status, written.status) {
+                (201, 200) => told = Some(hold.body["hold"].clone()),
+                (201, _) => drop(about(client, &hold.body["hold"], "release", "ada")?),
+                _ => drop(client.post(&path("reset-demo"), &json!({}))?),
+            }
+            Ok::<_, String>(())
+        })?;
+        Ok(told.is_some())
+    })?;
+    let told = told.unwrap_or_default();
+    let no = json!({ "ok": false, "error": "conflict" });
+    is(&about(client, &told, "confirm", "ada")?, 409, &no)?;
+    is(&client.post(&api("carts/ada/confirm"), &json!({ "tokens": [told["token"]] }))?, 409, &no)?;
+    about(client, &told, "release", "ada")?;
+    // Free in the hall, and yet not.
+    is(&hold(client, "cat", &[seat], None)?, 409, &no)?;
+    is(&book(client, "safe", &[seat], "cat")?, 409, &no)?;
+    let slow = json!({ "seatIds": [seat], "clientId": "cat", "mode": "safe", "artificialDelayMs": 10 });
+    is(&client.post(&path("book"), &slow)?, 409, &no)?;
+    let other = best()?;
+    ensure(other["seatIds"][0] != seat, || format!("{seat} was held once more: {other}"))?;
+    is(&client.get(&path("anomalies"))?, 200, &json!({ "duplicateBookingSeats": [] }))
 }
 
 fn windows(client: &Client) -> Result<(), String> {
