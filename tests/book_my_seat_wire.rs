@@ -3,8 +3,8 @@
 //!
 //! Method: the built program is started as a process on a free port and asked over HTTP. The sentences are those of
 //! the example's own check, so that there is one copy of them; here they are said to a server in another process,
-//! which is also stopped while it works, killed, and started again on the same file. Nothing here sleeps to make a race
-//! likely, and no assertion is about how long something took.
+//! which is also stopped while it works, killed, and started again on the same file. What cannot be forced from
+//! outside is tried until it has come about, and no assertion is about how long something took.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../examples/book_my_seat/check/client.rs"]
@@ -17,6 +17,8 @@ mod served;
 #[path = "../examples/book_my_seat/check/stop.rs"]
 mod stop;
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::Stdio;
 
 use client::Client;
@@ -80,6 +82,21 @@ fn a_stop_lets_what_is_under_way_come_to_its_end() {
     let client = Client::new(again.url());
     let cart = client.get(&api(&format!("carts/{}", stop::LAST.0))).unwrap();
     assert_eq!(cart.body["booked"]["seatIds"], json!([stop::LAST.1]));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_half_a_request_nor_for_who_does_not_listen() {
+    let server = Server::start(&[]);
+    let client = Client::new(server.url());
+    let mut half = TcpStream::connect(server.address).unwrap();
+    half.write_all(b"GET /health HTTP/1.1\r\nhost: te").unwrap();
+    // Opened, and not read from.
+    let window = client.window(SHOW, None).unwrap();
+    assert_eq!(book(&client, "safe", &["A1"], "ada").unwrap().status, 200);
+    server.terminate();
+    let (ended, said) = server.end();
+    assert!(ended.success() && said.contains("Stopped"), "{ended}: {said}");
+    drop((half, window));
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args, screen: &Screen, runtime: &Runtime) -> Result<(),
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = runtime.spawn({
         let (file, terms, seed) = (home.file.clone(), args.terms(), args.seed);
-        async move { server::serve(listener, &file, terms, seed, async { drop(stopped.await) }).await }
+        async move { server::serve(vec![listener], &file, terms, seed, async { drop(stopped.await) }).await }
     });
     screen.say(&format!(
         "Book my seat: the self-check of a server at http://{address}, seed {}.\n\

@@ -40,7 +40,7 @@ mod trouble;
 mod windows;
 mod wire;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 
 use args::Args;
@@ -70,6 +70,9 @@ async fn serve(args: &Args, screen: &Screen) -> Result<(), Failure> {
         .await
         .map_err(|why| format!("cannot listen at {wanted}: {why}; --port 0 takes a free one"))?;
     let here = listener.local_addr()?;
+    let mut listeners = vec![listener];
+    // Where `localhost` may lead too. Not every computer has it.
+    listeners.extend(TcpListener::bind((Ipv6Addr::LOCALHOST, here.port())).await);
     let stays = if home.kept().is_some() { "" } else { ", removed at the end (--file keeps one)" };
     // The first line is the address alone, for programs that start this one.
     screen.say(&format!("http://{here}\nThe log is in {}{stays}. Ctrl-C stops.", home.file.display()));
@@ -77,7 +80,7 @@ async fn serve(args: &Args, screen: &Screen) -> Result<(), Failure> {
         stop_signal().await;
         Screen::new(NAME).say("\nStopping: what is under way comes to its end.");
     };
-    server::serve(listener, &home.file, args.terms(), args.seed, stop).await?;
+    server::serve(listeners, &home.file, args.terms(), args.seed, stop).await?;
     screen.say("Stopped: everything that was answered is on disk.");
     Ok(())
 }

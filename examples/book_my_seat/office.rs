@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use boxoffice::error::Error;
+use boxoffice::error::{Advice, Error};
 use boxoffice::layout::SeatIndex;
-use boxoffice::options::Wait;
+use boxoffice::options::{Staged, Wait};
 use boxoffice::venue::{Venue, VenueCommand, VenueServices};
 use boxoffice::{Engine, Handle, Options, Scope, Transaction, View};
 use smol_str::SmolStr;
+use tokio::time::sleep;
 
 use crate::cinema::{Cinema, SEED, SHOWS, Show};
 use crate::paper::{Paper, PaperCommand, lines_of};
@@ -23,6 +24,10 @@ pub(crate) type HallCommand = VenueCommand<SmolStr>;
 
 /// Ample, for a slow disk and a long line for one seat.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often a reset is tried while others are booking, and with what pause: a moment for people.
+const RESETS: u32 = 20;
+const BETWEEN: Duration = Duration::from_millis(250);
 
 /// The engine with its handles, shared by all requests.
 pub(crate) struct Office {
@@ -124,32 +129,46 @@ impl Office {
     /// Everything as it was before the doors opened: one entry, so that nobody sees a half of it.
     pub(crate) async fn reset(&self, show: &str) -> Result<(), Trouble> {
         self.look(show)?;
-        let body = |mut unit: Transaction| async move {
-            let hall = unit.read_for_update_async(&self.halls, show, Scope::Whole).await?;
-            let at = now();
-            let is_held = |seat: &SeatIndex| hall.hold_on(*seat, at).is_some();
-            let (held, reserved): (Vec<_>, Vec<_>) =
-                self.cinema.layout.seats().filter(|seat| !hall.is_free(*seat, at)).partition(is_held);
-            // One by one: the first seat of a hold ends it for all its seats, and it may lapse meanwhile.
-            let held = held.into_iter().map(|seat| vec![seat]);
-            let reserved = (!reserved.is_empty()).then_some(reserved);
-            for seats in held.chain(reserved) {
-                let take = HallCommand::force_release(self.cinema.labels(&seats), "reset-demo");
-                let _ = unit.execute_async(&self.halls, show, &take).await?;
+        let body = |unit: Transaction| self.take_all_back(unit, show);
+        // Whoever stands in line for the whole hall holds up everybody behind it: rather not wait, and try again.
+        let at_once = Options { wait: Wait::Never, ..self.halls.options() };
+        for _ in 1..RESETS {
+            match self.engine.transact_async(at_once, body).await {
+                Err(Trouble::Engine(error)) if error.advice() == Advice::Retry => sleep(BETWEEN).await,
+                ended => return ended.map(drop),
             }
-            let _ = unit.execute_async(&self.halls, show, &self.beforehand()).await?;
-            let blank = PaperCommand::Blank { seats: self.cinema.layout.len() };
-            let _ = unit.execute_async(&self.papers, show, &blank).await?;
-            Ok::<_, Error>((unit, ()))
-        };
-        self.engine.transact_async(self.halls.options(), body).await?;
-        Ok(())
+        }
+        self.engine.transact_async(at_once, body).await.map(drop)
     }
 
-    /// Makes what was decided durable, and closes the file. Blocks.
-    pub(crate) fn close(self) -> Result<(), Error> {
-        self.engine.close()
+    async fn take_all_back(&self, mut unit: Transaction, show: &str) -> Result<(Transaction, ()), Trouble> {
+        let hall = unit.read_for_update_async(&self.halls, show, Scope::Whole).await?;
+        let at = now();
+        let is_held = |seat: &SeatIndex| hall.hold_on(*seat, at).is_some();
+        let (held, reserved): (Vec<_>, Vec<_>) =
+            self.cinema.layout.seats().filter(|seat| !hall.is_free(*seat, at)).partition(is_held);
+        let take = |seats: &[SeatIndex]| HallCommand::force_release(self.cinema.labels(seats), "reset-demo");
+        for seat in held {
+            // No seat is held any more that was held together with an earlier one, or whose time is up by now.
+            let _ = unit.execute_async(&self.halls, show, &take(&[seat])).await?;
+        }
+        if !reserved.is_empty() {
+            accepted(&unit.execute_async(&self.halls, show, &take(&reserved)).await?)?;
+        }
+        accepted(&unit.execute_async(&self.halls, show, &self.beforehand()).await?)?;
+        let blank = PaperCommand::Blank { seats: self.cinema.layout.len() };
+        let _ = unit.execute_async(&self.papers, show, &blank).await?;
+        Ok((unit, ()))
     }
+
+    /// Lets what is being decided come to its end, makes it durable, and closes the file. Blocks.
+    pub(crate) fn close(self) -> Result<(), Error> {
+        self.engine.close_within(PATIENCE)
+    }
+}
+
+fn accepted(staged: &Staged<Hall>) -> Result<(), Trouble> {
+    staged.rejection().map_or(Ok(()), |no| Err(no.clone().into()))
 }
 
 impl Sight {
