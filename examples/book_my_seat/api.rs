@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -14,14 +14,15 @@ use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use crate::carts::{Wish, tokens};
+use crate::cinema::Show;
 use crate::office::Office;
-use crate::reply::{Asked, No};
+use crate::reply::{Asked, No, Place};
 use crate::server::Shared;
 use crate::standing::{millis, now};
 use crate::stress;
 use crate::trouble::Trouble;
 use crate::windows;
-use crate::wire::{check_client, show_named};
+use crate::wire::check_client;
 
 pub(crate) fn routes() -> Router<Arc<Shared>> {
     Router::new()
@@ -44,10 +45,10 @@ pub(crate) fn live_routes() -> Router<Arc<Shared>> {
 
 async fn events(
     State(shared): State<Arc<Shared>>,
-    Path(show): Path<SmolStr>,
+    Place { show, .. }: Place,
     headers: HeaderMap,
 ) -> Result<Response, No> {
-    let (show, durable) = (show_named(&show)?, shared.office.engine.durable_position());
+    let durable = shared.office.engine.durable_position();
     Ok(windows::open(&shared.live, durable, show.id, &headers).await?)
 }
 
@@ -62,10 +63,10 @@ struct SeatsWanted {
 
 async fn hold(
     State(shared): State<Arc<Shared>>,
-    Path(show): Path<SmolStr>,
+    Place { show, .. }: Place,
     Asked(asked): Asked<SeatsWanted>,
 ) -> Result<(StatusCode, Json<Value>), No> {
-    held(&shared, &show, &asked.client_id, &Wish::These(asked.seat_ids), asked.ttl_seconds).await
+    held(&shared, show, &asked.client_id, &Wish::These(asked.seat_ids), asked.ttl_seconds).await
 }
 
 #[derive(Deserialize)]
@@ -79,24 +80,29 @@ struct BestWanted {
 
 async fn hold_best(
     State(shared): State<Arc<Shared>>,
-    Path(show): Path<SmolStr>,
+    Place { show, .. }: Place,
     Asked(asked): Asked<BestWanted>,
 ) -> Result<(StatusCode, Json<Value>), No> {
     let wish = Wish::Best(Best { seats: asked.seats, category: asked.category });
-    held(&shared, &show, &asked.client_id, &wish, asked.ttl_seconds).await
+    held(&shared, show, &asked.client_id, &wish, asked.ttl_seconds).await
 }
 
 async fn held(
     shared: &Shared,
-    show: &str,
+    show: Show,
     client: &SmolStr,
     wish: &Wish,
     ttl: Option<u32>,
 ) -> Result<(StatusCode, Json<Value>), No> {
-    let show = show_named(show)?;
     check_client(client)?;
-    let hold = shared.office.hold(show.id, client, wish, seconds(ttl)?).await?;
-    let answer = json!({ "ok": true, "now": millis(now()), "hold": hold_json(&shared.office, &hold) });
+    let (hold, position) = shared.office.hold(show.id, client, wish, seconds(ttl)?).await?;
+    let answer = json!({
+        "ok": true,
+        "now": millis(now()),
+        "position": position,
+        "me": shared.live.tag(client),
+        "hold": hold_json(&shared.office, &hold),
+    });
     Ok((StatusCode::CREATED, Json(answer)))
 }
 
@@ -107,14 +113,11 @@ struct OfHold {
     ttl_seconds: Option<u32>,
 }
 
-type HoldPath = Path<(SmolStr, SmolStr)>;
-
 async fn extend(
     State(shared): State<Arc<Shared>>,
-    Path((show, token)): HoldPath,
+    Place { show, of_it: token }: Place,
     Asked(asked): Asked<OfHold>,
 ) -> Result<Json<Value>, No> {
-    let show = show_named(&show)?;
     check_client(&asked.client_id)?;
     let ttl = seconds(asked.ttl_seconds)?;
     shared.office.extend(show.id, &asked.client_id, &tokens(&[token])?, ttl).await?;
@@ -123,10 +126,9 @@ async fn extend(
 
 async fn release(
     State(shared): State<Arc<Shared>>,
-    Path((show, token)): HoldPath,
+    Place { show, of_it: token }: Place,
     Asked(asked): Asked<OfHold>,
 ) -> Result<Json<Value>, No> {
-    let show = show_named(&show)?;
     check_client(&asked.client_id)?;
     shared.office.release(show.id, &asked.client_id, &tokens(&[token])?).await?;
     cart_json(&shared, show.id, &asked.client_id)
@@ -134,19 +136,18 @@ async fn release(
 
 async fn confirm(
     State(shared): State<Arc<Shared>>,
-    Path((show, token)): HoldPath,
+    Place { show, of_it: token }: Place,
     Asked(asked): Asked<OfHold>,
 ) -> Result<Json<Value>, No> {
-    let show = show_named(&show)?;
     check_client(&asked.client_id)?;
     shared.office.confirm(show.id, &asked.client_id, &tokens(&[token])?).await?;
     cart_json(&shared, show.id, &asked.client_id)
 }
 
-type CartPath = Path<(SmolStr, SmolStr)>;
-
-async fn cart(State(shared): State<Arc<Shared>>, Path((show, client)): CartPath) -> Result<Json<Value>, No> {
-    let show = show_named(&show)?;
+async fn cart(
+    State(shared): State<Arc<Shared>>,
+    Place { show, of_it: client }: Place,
+) -> Result<Json<Value>, No> {
     check_client(&client)?;
     cart_json(&shared, show.id, &client)
 }
@@ -161,10 +162,9 @@ struct OfCart {
 
 async fn extend_cart(
     State(shared): State<Arc<Shared>>,
-    Path((show, client)): CartPath,
+    Place { show, of_it: client }: Place,
     Asked(asked): Asked<OfCart>,
 ) -> Result<Json<Value>, No> {
-    let show = show_named(&show)?;
     check_client(&client)?;
     let ttl = seconds(asked.ttl_seconds)?;
     shared.office.extend(show.id, &client, &tokens(&asked.tokens)?, ttl).await?;
@@ -173,10 +173,9 @@ async fn extend_cart(
 
 async fn release_cart(
     State(shared): State<Arc<Shared>>,
-    Path((show, client)): CartPath,
+    Place { show, of_it: client }: Place,
     Asked(asked): Asked<OfCart>,
 ) -> Result<Json<Value>, No> {
-    let show = show_named(&show)?;
     check_client(&client)?;
     shared.office.release(show.id, &client, &tokens(&asked.tokens)?).await?;
     cart_json(&shared, show.id, &client)
@@ -184,10 +183,9 @@ async fn release_cart(
 
 async fn confirm_cart(
     State(shared): State<Arc<Shared>>,
-    Path((show, client)): CartPath,
+    Place { show, of_it: client }: Place,
     Asked(asked): Asked<OfCart>,
 ) -> Result<Json<Value>, No> {
-    let show = show_named(&show)?;
     check_client(&client)?;
     if asked.tokens.is_empty() {
         return Err(Trouble::NoSeats.into());
@@ -203,20 +201,22 @@ struct StressWanted {
 
 async fn run_stress(
     State(shared): State<Arc<Shared>>,
-    Path(show): Path<SmolStr>,
+    Place { show, .. }: Place,
     Asked(asked): Asked<StressWanted>,
 ) -> Result<Json<Value>, No> {
-    let show = show_named(&show)?;
     Ok(Json(stress::run(&shared, show.id, asked.requests.unwrap_or(10)).await?))
 }
 
 fn cart_json(shared: &Shared, show: &str, client: &SmolStr) -> Result<Json<Value>, No> {
     let office = &shared.office;
+    // Before the look, which shows this much, or more.
+    let position = office.engine.durable_position();
     let cart = office.cart_of(&office.look(show)?, client);
     let holds: Vec<_> = cart.holds.iter().map(|hold| hold_json(office, hold)).collect();
     Ok(Json(json!({
         "ok": true,
         "now": millis(now()),
+        "position": position,
         "me": shared.live.tag(client),
         "holds": holds,
         "heldCents": cart.holds.iter().map(|hold| hold.price_total).sum::<u64>(),

@@ -31,14 +31,14 @@ pub(crate) struct Cart {
 }
 
 impl Office {
-    /// Holds the seats, and gives the rest of the cart the same time: a cart lapses as one.
+    /// Holds the seats, and gives the rest of the cart the same time: a cart lapses as one. Also the position in the log.
     pub(crate) async fn hold(
         &self,
         show: &str,
         client: &SmolStr,
         wish: &Wish,
         ttl: Option<Duration>,
-    ) -> Result<Hold<SmolStr>, Trouble> {
+    ) -> Result<(Hold<SmolStr>, Option<u64>), Trouble> {
         let sight = self.look(show)?;
         let ttl = ttl.unwrap_or(self.terms.hold);
         let time = HoldTime { ttl, lifetime: (ttl * LIFETIMES).min(MAX_HOLD) };
@@ -71,8 +71,10 @@ impl Office {
             }
             Ok((unit, held))
         };
-        let (held, _) = self.engine.transact_async::<_, Trouble, _, _>(self.halls.options(), body).await?;
-        held.ok_or(Trouble::Refused(Refusal::HoldNotFound))
+        let (held, committed) =
+            self.engine.transact_async::<_, Trouble, _, _>(self.halls.options(), body).await?;
+        let held = held.ok_or(Trouble::Refused(Refusal::HoldNotFound))?;
+        Ok((held, committed.position()))
     }
 
     /// Holds what is free in the hall and promised on paper, so that the best of the rest is found. It is given back

@@ -2,18 +2,22 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ALLOW,
 };
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
+use crate::cinema::Show;
 use crate::trouble::Trouble;
+use crate::wire::show_named;
 
 /// More than a cart of the whole hall needs.
 pub(crate) const MAX_BODY: usize = 16 * 1024;
@@ -54,6 +58,46 @@ impl IntoResponse for BareNo {
             }
             other => No(other).into_response(),
         }
+    }
+}
+
+/// The show that a path names, and what it names of it: a token, a customer, or nothing. It is asked for before the body, so
+/// that a bad body does not hide that there is no such show.
+pub(crate) struct Place {
+    pub(crate) show: Show,
+    pub(crate) of_it: SmolStr,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Place {
+    type Rejection = No;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, No> {
+        let params = match RawPathParams::from_request_parts(parts, state).await {
+            Ok(params) => params,
+            Err(why) => {
+                // Not text. If that is not the show, it is what comes behind it.
+                let show = parts.uri.path().split('/').skip_while(|part| *part != "shows").nth(1);
+                show_named(show.unwrap_or_default())?;
+                return Err(No(Trouble::Malformed(why.body_text())));
+            }
+        };
+        let named = |is_show: bool| {
+            let found = params.iter().find(|(name, _)| (*name == "show") == is_show);
+            found.map_or("", |(_, value)| value)
+        };
+        Ok(Self { show: show_named(named(true))?, of_it: named(false).into() })
+    }
+}
+
+/// As [`Place`], for a `GET` of the original wire.
+pub(crate) struct BarePlace(pub(crate) Show);
+
+impl<S: Send + Sync> FromRequestParts<S> for BarePlace {
+    type Rejection = BareNo;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, BareNo> {
+        let place = Place::from_request_parts(parts, state).await;
+        place.map(|place| Self(place.show)).map_err(|No(trouble)| BareNo(trouble))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 
 use crate::booking::{Mode, Thought};
 use crate::cinema::{SHOWS, Show};
-use crate::reply::{Asked, BareNo, No};
+use crate::reply::{Asked, BareNo, BarePlace, No, Place};
 use crate::server::Shared;
 use crate::trouble::Trouble;
 
@@ -34,8 +34,7 @@ pub(crate) fn show_named(id: &str) -> Result<Show, Trouble> {
     SHOWS.into_iter().find(|show| show.id == id).ok_or(Trouble::NoSuchShow)
 }
 
-async fn seats(State(shared): State<Arc<Shared>>, Path(show): Path<SmolStr>) -> Result<Json<Value>, BareNo> {
-    let show = show_named(&show)?;
+async fn seats(State(shared): State<Arc<Shared>>, BarePlace(show): BarePlace) -> Result<Json<Value>, BareNo> {
     let sight = shared.office.look(show.id)?;
     let seats = shared.office.cinema.in_order().map(|(index, seat)| {
         let mut row = json!(seat);
@@ -57,9 +56,9 @@ async fn seats(State(shared): State<Arc<Shared>>, Path(show): Path<SmolStr>) -> 
 
 async fn anomalies(
     State(shared): State<Arc<Shared>>,
-    Path(show): Path<SmolStr>,
+    BarePlace(show): BarePlace,
 ) -> Result<Json<Value>, BareNo> {
-    let sight = shared.office.look(show_named(&show)?.id)?;
+    let sight = shared.office.look(show.id)?;
     let found = sight.anomalies(&shared.office.cinema).into_iter();
     let found: Vec<_> = found.map(|(id, count)| json!({ "seatId": id, "bookingCount": count })).collect();
     Ok(Json(json!({ "duplicateBookingSeats": found })))
@@ -69,23 +68,24 @@ async fn anomalies(
 #[serde(rename_all = "camelCase")]
 struct Booking {
     #[serde(default)]
-    seat_ids: Vec<SmolStr>,
-    client_id: SmolStr,
-    mode: Mode,
+    seat_ids: Option<Vec<SmolStr>>,
+    client_id: Option<SmolStr>,
+    mode: Option<Mode>,
     artificial_delay_ms: Option<u64>,
 }
 
 async fn book(
     State(shared): State<Arc<Shared>>,
-    Path(show): Path<SmolStr>,
+    Place { show, .. }: Place,
     Asked(asked): Asked<Booking>,
 ) -> Result<Json<Value>, No> {
     let Booking { seat_ids, client_id, mode, artificial_delay_ms } = asked;
-    let show = show_named(&show)?;
+    // Nothing else is looked at before the seats.
+    let seat_ids = seat_ids.filter(|seats| !seats.is_empty()).ok_or(Trouble::NoSeats)?;
+    let missing = |what: &str| Trouble::Malformed(format!("the body has no {what}"));
+    let client_id = client_id.ok_or_else(|| missing("clientId"))?;
     check_client(&client_id)?;
-    if seat_ids.is_empty() {
-        return Err(Trouble::NoSeats.into());
-    }
+    let mode = mode.ok_or_else(|| missing("mode"))?;
     let each = artificial_delay_ms.map(Duration::from_millis);
     if shared.office.thinking(mode, seat_ids.len(), each) > LONGEST_THOUGHT {
         let most = LONGEST_THOUGHT.as_secs();
@@ -96,8 +96,8 @@ async fn book(
     Ok(Json(json!({ "ok": true, "mode": mode })))
 }
 
-async fn reset(State(shared): State<Arc<Shared>>, Path(show): Path<SmolStr>) -> Result<Json<Value>, No> {
-    shared.office.reset(show_named(&show)?.id).await?;
+async fn reset(State(shared): State<Arc<Shared>>, Place { show, .. }: Place) -> Result<Json<Value>, No> {
+    shared.office.reset(show.id).await?;
     Ok(Json(json!({ "ok": true })))
 }
 

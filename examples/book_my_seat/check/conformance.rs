@@ -106,11 +106,19 @@ fn beforehand(client: &Client) -> Result<(), String> {
 }
 
 fn no_show(client: &Client) -> Result<(), String> {
-    for route in ["seats", "anomalies"] {
-        let answer = client.get(&format!("/shows/nowhere/{route}"))?;
+    for route in ["nowhere/seats", "nowhere/anomalies", "%ff/seats", "%ff/anomalies"] {
+        let answer = client.get(&format!("/shows/{route}"))?;
         is(&answer, 404, &json!({ "error": "show_not_found" }))?;
     }
     let no = json!({ "ok": false, "error": "show_not_found" });
+    for route in ["/api/shows/%ff/carts/ada", "/api/shows/nowhere/carts/%ff", "/api/shows/nowhere/events"] {
+        is(&client.get(route)?, 404, &no)?;
+    }
+    says(&client.get(&api("carts/%ff"))?, 400, "bad_request")?;
+    // A bad body does not hide it.
+    for route in ["/shows/nowhere/book", "/shows/%ff/book", "/api/shows/nowhere/holds"] {
+        is(&client.send("POST", route, "{", &[])?, 404, &no)?;
+    }
     for mode in ["unsafe", "safe"] {
         let body = json!({ "seatIds": ["A1"], "clientId": "ada", "mode": mode });
         is(&client.post("/shows/nowhere/book", &body)?, 404, &no)?;
@@ -133,8 +141,14 @@ fn no_seat(client: &Client) -> Result<(), String> {
         is(&book(client, mode, &["A1", "Z99"], "ada")?, 404, &gone)?;
         let none = json!({ "ok": false, "error": "no_seats" });
         is(&book(client, mode, &[], "ada")?, 400, &none)?;
-        let left_out = json!({ "clientId": "ada", "mode": mode });
-        is(&client.post(&path("book"), &left_out)?, 400, &none)?;
+        for left_out in [
+            json!({ "clientId": "ada", "mode": mode }),
+            json!({ "seatIds": null, "clientId": "ada", "mode": mode }),
+            json!({ "seatIds": null, "mode": mode }),
+            json!({ "seatIds": [], "mode": mode }),
+        ] {
+            is(&client.post(&path("book"), &left_out)?, 400, &none)?;
+        }
     }
     ensure(status(client, "A1")? == "available", || "a refused cart booked A1".into())
 }
