@@ -244,6 +244,9 @@ fn a_seat_is_booked_with_the_keyboard_alone() {
     tab_to("the button that books", &format!("{focused}.id === 'confirm'"));
     window.press(ENTER);
     looks(&window, &there, "ticket");
+    // The button is gone, and the focus has gone on.
+    window.until("the cart is empty", "document.getElementById('cart').dataset.empty === 'true'");
+    assert_eq!(window.run(&format!("return Boolean({focused}.closest('#cart'))")), true);
     assert_eq!(window.complaints(), [""; 0]);
 }
 
@@ -262,6 +265,9 @@ fn the_rush_shows_an_anomaly_for_unsafe_and_none_for_safe() {
         text.as_str().unwrap().trim_start_matches("Seat ").to_owned()
     };
     assert_eq!([bookings("unsafe"), bookings("safe")], ["10", "1"]);
+    // One of the ten has the seat, and nine were told what is not true.
+    let false_bars = "return document.querySelectorAll('.unsafe [data-false]').length";
+    assert_eq!(ada.run(false_bars), 9);
     let ended =
         |side: &str| ada.run(&format!("return document.querySelectorAll('.{side} [data-ok=true]').length"));
     assert_eq!([ended("unsafe"), ended("safe")], [10, 1]);

@@ -85,7 +85,6 @@ fn is_usual(bookings: &u32) -> bool {
 
 #[derive(Serialize)]
 struct Update {
-    now: u64,
     seats: Vec<SeatNow>,
 }
 
@@ -172,7 +171,7 @@ impl Live {
         (vec![self.whole(&inner, show)], receiver)
     }
 
-    /// What is sent when nothing happens: the time.
+    /// What is sent first, and when nothing happens: the time. Other messages have none, which may be sent again later.
     pub(crate) fn pulse() -> Bytes {
         format!("event: pulse\ndata: {}\n\n", millis(now())).into()
     }
@@ -241,7 +240,7 @@ impl Live {
         let at = now();
         let seats = seats.map(|seat| self.seat_now(picture, seat, at)).collect();
         // A struct of texts and numbers always becomes JSON.
-        let data = serde_json::to_string(&Update { now: millis(at), seats }).unwrap_or_default();
+        let data = serde_json::to_string(&Update { seats }).unwrap_or_default();
         format!("event: {event}\nid: {:x}.{position}\ndata: {data}\n\n", self.log).into()
     }
 

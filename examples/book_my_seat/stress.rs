@@ -1,5 +1,6 @@
 //! The same rush twice, for one seat each: read, think, write; and lock, think, write.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,6 +47,9 @@ pub(crate) async fn run(shared: &Arc<Shared>, show: &'static str, requests: u32)
             "seatId": office.cinema.label(seat),
             "bookings": bookings(&after.hall, &after.paper, seat),
             "accepted": accepted,
+            // Whom the hall knows; all others who were told yes were told what is not true.
+            "owner": runs.iter().find(|run| after.hall.holder(seat) == Some(&buyer(round, &run["number"])))
+                .map(|run| run["number"].clone()),
             "runs": runs,
         })
     };
@@ -74,7 +78,7 @@ async fn rush(
         let (shared, seat, meeting) = (Arc::clone(shared), seat.clone(), Arc::clone(&meeting));
         tasks.spawn(async move {
             let started = since();
-            let client = format_smolstr!("stress-{round:08x}-{number}");
+            let client = buyer(round, number);
             // Both think for the same time; it is what they hold meanwhile that differs.
             let thought = Thought::together(shared.office.terms.delay, &meeting);
             let ended = shared.office.book(show, mode, &client, &[seat], thought).await;
@@ -91,6 +95,10 @@ async fn rush(
     let mut runs = tasks.join_all().await;
     runs.sort_by_key(|run| run["number"].as_u64());
     runs
+}
+
+fn buyer(round: u32, number: impl Display) -> SmolStr {
+    format_smolstr!("stress-{round:08x}-{number}")
 }
 
 /// Whom the stress takes seats for is left to this.

@@ -47,7 +47,7 @@ pub(crate) async fn open(
     let Some((mut first, rest)) = live.join(show, last) else {
         return Err(Trouble::Engine(boxoffice::Error::Closed));
     };
-    first.insert(0, Bytes::from_static(RETRY));
+    first.splice(0..0, [Bytes::from_static(RETRY), Live::pulse()]);
     first.reverse();
     let window = Window { live: Arc::clone(live), show, first, rest };
     let headers = [

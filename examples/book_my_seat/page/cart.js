@@ -10,7 +10,7 @@ const SAID_AT = [60, 15];
 export class Cart {
   /** `release` is called with a hold that is given back; `lapsed` when the time is up. */
   constructor(speak, release, lapsed) {
-    Object.assign(this, { speak, release, lapsed, holds: [], booked: { seatIds: [], priceCents: 0 }, span: 0, said: null });
+    Object.assign(this, { speak, release, lapsed, holds: [], booked: { seatIds: [], priceCents: 0 }, span: 0, said: null, me: null, position: 0 });
     const before = remembered.load();
     if (before?.holds?.length) this.show(before);
     setInterval(() => this.tick(), 250);
@@ -20,8 +20,10 @@ export class Cart {
 
   get deadline() { return Math.min(...this.holds.map((hold) => hold.deadline)); }
 
-  /** Takes in the cart as the server has it. */
+  /** Takes in the cart as the server has it, unless a later one is known. Another `me` is of another log. */
   show(cart) {
+    if (cart.me === this.me && cart.position < this.position) return;
+    if (cart.me) Object.assign(this, { me: cart.me, position: cart.position });
     this.holds = cart.holds;
     this.booked = cart.booked ?? this.booked;
     remembered.save({ holds: this.holds, booked: this.booked });
@@ -35,6 +37,17 @@ export class Cart {
   holdOf(seatId) { return this.holds.find((hold) => hold.seatIds.includes(seatId)); }
 
   draw() {
+    // What has the focus may be drawn anew, or be gone: the focus goes on to what is nearest to it.
+    const before = document.activeElement, isHere = Boolean(before?.closest("#cart"));
+    const token = before?.dataset.token, place = [...document.querySelectorAll("#lines .back")].indexOf(before);
+    this.drawAll();
+    if (!isHere || (before.isConnected && !before.disabled && before.offsetParent)) return;
+    const backs = [...document.querySelectorAll("#lines .back")];
+    const same = backs.find((back) => back.dataset.token === token) ?? backs[Math.min(Math.max(place, 0), backs.length - 1)];
+    (same ?? by("cart-name")).focus({ preventScroll: true });
+  }
+
+  drawAll() {
     const { holds } = this, cart = by("cart");
     const seats = holds.flatMap((hold) => hold.seatIds);
     cart.dataset.empty = String(!holds.length);
@@ -59,6 +72,7 @@ export class Cart {
     back.type = "button";
     back.className = "back";
     back.textContent = "×";
+    back.dataset.token = hold.token;
     back.setAttribute("aria-label", `Give back ${hold.seatIds.join(", ")}`);
     back.addEventListener("click", () => this.release(hold));
     line.append(seats, price, back);

@@ -67,7 +67,7 @@ export class Hall {
           row.append(group);
         }
         const x = (index + 0.5) * wide + block - width / 2;
-        const seat = { ...told, x, status: told.status, by: null, until: 0, bookings: 1, cell: this.cell(told) };
+        const seat = { ...told, x, status: told.status, by: null, until: 0, bookings: 1, position: 0, cell: this.cell(told) };
         seat.cell.style.setProperty("--bend", ((x / REACH) ** 2).toFixed(3));
         this.seats.set(told.id, seat);
         group.append(seat.cell);
@@ -103,12 +103,16 @@ export class Hall {
     return "available";
   }
 
-  /** Takes in what the server says of some seats; whether one of them is or was ours. */
-  learn(list) {
+  /**
+   * Takes in what the server says of some seats, as of a position; whether one of them is or was ours. What is older than
+   * what is known is left out, unless it is of all seats: the server may have begun another log.
+   */
+  learn(list, position, isAll = false) {
     let ours = false;
     for (const told of list) {
       const seat = this.seats.get(told.id);
-      if (!seat) continue;
+      if (!seat || (position < seat.position && !isAll)) continue;
+      seat.position = position;
       const was = seat.by;
       Object.assign(seat, { status: told.status, by: told.by ?? null, until: told.until ?? 0, bookings: told.bookings ?? 1 });
       ours ||= this.me !== null && (was === this.me || seat.by === this.me);
@@ -121,6 +125,13 @@ export class Hall {
   ask(ids) { for (const id of ids) { this.asking.add(id); this.paint(this.seats.get(id)); } }
 
   answered(ids) { for (const id of ids) { this.asking.delete(id); this.paint(this.seats.get(id)); } }
+
+  /** Who we are to the others: it is found in the answers, and may come after a seat that is ours. */
+  know(me) {
+    if (this.me === me) return;
+    this.me = me;
+    this.refresh();
+  }
 
   refresh() { for (const seat of this.seats.values()) this.paint(seat); this.watch(); }
 

@@ -17,7 +17,7 @@ export const heardTime = (told) => {
 };
 
 /**
- * Follows a show. `on.hall` gets every seat, `on.seats` those that changed, `on.state` one of connecting, live, lost and
+ * Follows a show. `on.hall` gets every seat, `on.seats` those that changed, both with a position; `on.state` gets one of connecting, live, lost and
  * resting, and `on.back` is called whenever the connection stands again.
  */
 export function follow(url, on) {
@@ -58,10 +58,9 @@ export function follow(url, on) {
     source.addEventListener("pulse", (event) => { heardTime(Number(event.data)); alive(); });
     for (const kind of ["hall", "seats"]) {
       source.addEventListener(kind, (event) => {
-        const told = JSON.parse(event.data);
-        heardTime(told.now);
         alive();
-        on[kind](told.seats);
+        // The id is the log, and the position in it.
+        on[kind](JSON.parse(event.data).seats, Number(event.lastEventId.split(".")[1]));
       });
     }
   };

@@ -12,6 +12,8 @@ const LINKS = { connecting: "Connecting", live: "Live", lost: "Reconnecting", re
 const MOST = 7;
 
 const speak = (text) => { by("speak").textContent = text; };
+/** The seats that were sold more than once, as they were said last. */
+let oops = "";
 
 function toast(text, kind = "note") {
   const made = document.createElement("p");
@@ -53,19 +55,21 @@ async function open() {
     try {
       const mine = await show.cart();
       heardTime(mine.now);
-      const isNew = hall.me !== mine.me;
-      hall.me = mine.me;
       cart.show(mine);
-      if (isNew) hall.refresh();
+      hall.know(mine.me);
     } catch { /* The connection says so already; whoever comes back asks again. */ }
   });
-  const learn = (seats) => {
-    if (hall.learn(seats)) refresh();
-    drawOops(by("oops"), [...hall.seats.values()].filter((seat) => seat.bookings > 1));
+  const learn = (isAll) => (seats, position) => {
+    if (hall.learn(seats, position, isAll)) refresh();
+    const found = [...hall.seats.values()].filter((seat) => seat.bookings > 1);
+    const said = found.map((seat) => `${seat.id} ${seat.bookings}`).join();
+    // It is read out whenever it is drawn.
+    if (said !== oops) drawOops(by("oops"), found);
+    oops = said;
   };
   follow(show.events, {
-    hall: learn,
-    seats: learn,
+    hall: learn(true),
+    seats: learn(false),
     back: refresh,
     state(name) {
       by("link").dataset.state = name;
@@ -74,9 +78,10 @@ async function open() {
   });
 
   /** A hold was made: what the answer says need not wait for the stream. */
-  function took({ hold, now }) {
+  function took({ hold, now, me, position }) {
     heardTime(now);
-    hall.learn(hold.seatIds.map((id) => ({ id, status: "held", by: hall.me, until: hold.deadline })));
+    hall.know(me);
+    hall.learn(hold.seatIds.map((id) => ({ id, status: "held", by: me, until: hold.deadline })), position);
     refresh();
     const total = money(hold.priceCents);
     speak(`${hold.seatIds.join(", ")} held for you, ${total}.`);
@@ -141,7 +146,7 @@ async function open() {
 
   button("stress", async () => {
     drawWaiting(by("lanes"));
-    const ran = await attempt(async () => drawRush(by("lanes"), await show.stress(10)));
+    const ran = await attempt(async () => speak(drawRush(by("lanes"), await show.stress(10))));
     if (!ran) by("lanes").replaceChildren();
   });
   const reset = by("reset");

@@ -5,9 +5,14 @@ const SIDES = [
   ["safe", "Keep, think, write", "Whoever came first kept the seat while thinking. The others were told no."],
 ];
 
+/** Draws it, and gives the verdicts as text. */
 export function drawRush(lanes, told) {
   const end = Math.max(1, ...SIDES.flatMap(([side]) => told[side].runs.map((run) => run.endedMs)));
   lanes.replaceChildren(...SIDES.map(([side, name, story]) => panel(side, name, story, told[side], end)));
+  return [...lanes.querySelectorAll(".lane")].map((lane) => {
+    const [name, what, who] = ["h3", ".verdict strong", ".verdict span"].map((part) => lane.querySelector(part).textContent);
+    return `${name}: ${what}. ${who}`;
+  }).join(" ");
 }
 
 export function drawWaiting(lanes) {
@@ -25,9 +30,8 @@ function panel(side, name, story, told, end) {
   const head = part("div", "lane-head");
   head.append(part("h3", "", name), part("span", "chip", `Seat ${told.seatId}`));
   const bars = part("div", "bars");
-  // Whoever was told yes after the first was told what is not true.
-  const first = told.runs.filter((run) => run.ok).sort((a, b) => a.endedMs - b.endedMs)[0];
-  for (const run of told.runs) bars.append(bar(run, end, run.ok && run !== first));
+  // Whoever was told yes and does not have the seat was told what is not true.
+  for (const run of told.runs) bars.append(bar(run, end, run.ok && run.number !== told.owner));
   const verdict = part("p", "verdict");
   verdict.dataset.bookings = told.bookings;
   verdict.append(
