@@ -20,6 +20,7 @@ mod stop;
 use std::io::Write;
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::thread;
 
 use client::Client;
 use conformance::{Proof, SHOW, api, book, booked, path, status};
@@ -59,6 +60,37 @@ fn the_delay_of_an_unsafe_booking_is_for_each_seat_and_can_be_none() {
     let long =
         json!({ "seatIds": ["B1", "B2"], "clientId": "ada", "mode": "unsafe", "artificialDelayMs": 20_001 });
     assert_eq!(client.post(&path("book"), &long).unwrap().status, 400);
+}
+
+#[test]
+fn a_reset_that_cannot_be_says_so_and_holds_up_nobody() {
+    let server = Server::start(&[]);
+    let client = Client::new(server.url());
+    let slow = json!({ "seatIds": ["A1"], "clientId": "ada", "mode": "safe", "artificialDelayMs": 9_000 });
+    // Refused if it meets the slow booking for long enough; done, if it was before it or after it.
+    let refused = || {
+        thread::scope(|scope| {
+            let slow = scope.spawn(|| client.post(&path("book"), &slow).unwrap().status);
+            let mut refused = None;
+            while refused.is_none() && !slow.is_finished() {
+                let reset = scope.spawn(|| client.post(&path("reset-demo"), &json!({})).unwrap());
+                let other = book(&client, "safe", &["B1"], "bob").unwrap();
+                assert!(matches!(other.status, 200 | 409), "{other:?}");
+                refused = Some(reset.join().unwrap()).filter(|reset| reset.status != 200);
+            }
+            assert_eq!(slow.join().unwrap(), 200);
+            refused
+        })
+    };
+    let refused = (0..10).find_map(|_| {
+        assert_eq!(client.post(&path("reset-demo"), &json!({})).unwrap().status, 200);
+        refused()
+    });
+    conformance::says(&refused.expect("a reset met a slow booking"), 503, "try_again").unwrap();
+    // What was refused has changed nothing.
+    assert_eq!(status(&client, "A1").unwrap(), "booked");
+    assert_eq!(client.post(&path("reset-demo"), &json!({})).unwrap().status, 200);
+    assert_eq!(status(&client, "A1").unwrap(), "available");
 }
 
 #[test]
