@@ -155,6 +155,8 @@ fn a_reload_keeps_the_cart_and_its_time() {
     // One of the two holds goes back, the other is bought.
     window.click("#lines li:first-child .back");
     window.until("one hold is left", "document.querySelectorAll('#lines li').length === 1");
+    let in_cart = "return Boolean(document.activeElement.closest('#lines'))";
+    assert_eq!(window.run(in_cart), true, "the focus was lost with the button that had it");
     window.click("#confirm");
     window.until("the cart is empty", "document.getElementById('cart').dataset.empty === 'true'");
     window.until("the tickets are there", "!document.getElementById('tickets').hidden");
