@@ -40,6 +40,16 @@ pub(crate) fn encode_to<T: Serialize>(
     }
 }
 
+/// Puts the bytes of `value` at the beginning of `room`, and says how many they are; none if they do not fit.
+#[inline]
+pub(crate) fn encode_into<T: Serialize>(value: &T, room: &mut [u8]) -> Result<Option<usize>, EncodeFailure> {
+    match bincode::serde::encode_into_slice(value, room, config()) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(EncodeError::UnexpectedEnd) => Ok(None),
+        Err(error) => Err(EncodeFailure::Serde(error.to_string())),
+    }
+}
+
 /// Tells values apart, the same way in every program that ever opens the file: FNV-1a over their encoding
 /// (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>).
 pub(crate) fn fingerprint<T: Serialize>(value: &T) -> Result<u64, String> {

@@ -138,7 +138,10 @@ impl Scope {
 
     /// The parts sorted, each once.
     pub(crate) fn keys(&self) -> Parts {
-        let mut keys: Parts = self.named().iter().cloned().collect();
+        let mut keys = Parts::new();
+        for part in self.named() {
+            keys.push(part.clone());
+        }
         if keys.len() > 1 {
             keys.sort_unstable();
             keys.dedup();

@@ -32,6 +32,9 @@ pub(crate) enum Access {
 #[derive(Default)]
 pub(crate) struct Locks {
     requests: Slab<Request>,
+    /// The only request there is, if it came when there was none. It holds what it asked for and stands nowhere until
+    /// somebody else looks: most come and go before that.
+    alone: Option<usize>,
     parts: HashMap<Part, Line, RandomState>,
     /// Requests that stand in lines of parts, and holders of the whole.
     inside: Tally,
@@ -150,23 +153,29 @@ impl Locks {
         owner: Option<&Arc<Owner>>,
         wakes: &mut Wakes,
     ) -> (Ticket, Option<Arc<Waiter>>) {
-        let mut wants = match scope {
-            Scope::Whole => Scope::Whole,
-            Scope::Parts(_) => Scope::Parts(scope.keys()),
+        let (mut wants, mut place) = match scope {
+            Scope::Whole => (Scope::Whole, Place::Whole),
+            Scope::Parts(_) => (Scope::Parts(scope.keys()), Place::Inside { missing: 0 }),
         };
+        let is_alone = self.requests.is_empty();
         let mut jumped = false;
-        if let Some(owner) = owner {
-            let own = self.owners.entry(owner.number).or_insert_with(|| Own::new(owner));
-            own.requests += 1;
-            jumped = own.granted > 0;
-            if jumped {
-                wants = self.without_held(wants, access, owner.number);
+        if !is_alone {
+            self.enter_alone();
+            place = Place::Arriving;
+            if let Some(owner) = owner {
+                jumped = self.enrol(owner);
+                if jumped {
+                    wants = self.without_held(wants, access, owner.number);
+                }
             }
         }
         let owner = owner.cloned();
-        let place = Place::Arriving;
         let id =
             self.requests.insert(Request { wants, access, owner, place, stands: 0, jumped, waiter: None });
+        if is_alone {
+            self.alone = Some(id);
+            return (Ticket(id), None);
+        }
         if jumped && !self.may_enter(id) && self.requests[id].wants == Scope::Whole {
             self.send_back_who_only_waits(wakes);
         }
@@ -185,9 +194,33 @@ impl Locks {
         (Ticket(id), Some(waiter))
     }
 
+    /// A transaction has one more request here. True if it holds something already.
+    fn enrol(&mut self, owner: &Arc<Owner>) -> bool {
+        let own = self.owners.entry(owner.number).or_insert_with(|| Own::new(owner));
+        own.requests += 1;
+        own.granted > 0
+    }
+
+    /// Puts whoever was alone where somebody else will look.
+    #[inline]
+    fn enter_alone(&mut self) {
+        if let Some(id) = self.alone.take() {
+            self.enter_second(id);
+        }
+    }
+
+    #[cold]
+    fn enter_second(&mut self, id: usize) {
+        if let Some(owner) = self.requests[id].owner.clone() {
+            self.enrol(&owner);
+        }
+        self.come_in(id);
+    }
+
     /// Whether a transaction would be granted this at once. Who asks and does not wait would have let others pass those
     /// whom it overtakes.
-    pub(crate) fn is_free(&self, scope: &Scope, access: Access, owner: u64) -> bool {
+    pub(crate) fn is_free(&mut self, scope: &Scope, access: Access, owner: u64) -> bool {
+        self.enter_alone();
         let holds = self.owners.get(&owner).is_some_and(|own| own.granted > 0);
         let wants = if holds { self.without_held(scope.clone(), access, owner) } else { scope.clone() };
         let in_the_way = |other: &Request| {
@@ -214,7 +247,8 @@ impl Locks {
     }
 
     /// Whether somebody holds, or is next to hold, a part of this scope, so that it is not to be had.
-    pub(crate) fn blocks(&self, scope: &Scope, access: Access) -> bool {
+    pub(crate) fn blocks(&mut self, scope: &Scope, access: Access) -> bool {
+        self.enter_alone();
         if access == Access::Shared {
             return self.blocks_sharing(scope);
         }
@@ -241,7 +275,8 @@ impl Locks {
     }
 
     /// What somebody else than this transaction holds, or waits for.
-    pub(crate) fn locked_parts(&self, owner: Option<u64>) -> LockedParts {
+    pub(crate) fn locked_parts(&mut self, owner: Option<u64>) -> LockedParts {
+        self.enter_alone();
         let mine = |id: usize| owner.is_some() && self.requests[id].number() == owner;
         let whole = self.arrivals.iter().any(|id| !mine(*id)) || !self.others(owner).1.is_empty();
         let of_others = self.parts.iter().filter(|(_, line)| line.ids().any(|id| !mine(id)));
@@ -254,6 +289,9 @@ impl Locks {
             debug_assert!(false, "a ticket released twice");
             return;
         };
+        if self.alone.take().is_some() {
+            return;
+        }
         if let Some(number) = request.number()
             && let Some(own) = self.owners.get_mut(&number)
         {
@@ -422,47 +460,10 @@ impl Locks {
         self.arrivals.insert(others.unwrap_or(self.arrivals.len()), id);
     }
 
-    /// Takes commands that wait in these lines, or in any, out of all their lines, for a transaction that has something
-    /// here and goes before them: they hold nothing, and would wait for it, and it for them. Out of all, so that any two
-    /// still stand in the same order wherever they meet. Who waited only for them is let in. In order.
-    fn take_out(&mut self, of: &Scope, wakes: &mut Wakes) -> Vec<usize> {
-        let waits = |id: &usize| !self.requests[*id].stands_firm();
-        let mut waiting: Vec<usize> = match of {
-            Scope::Whole => self.parts.values().flat_map(Line::ids).filter(waits).collect(),
-            Scope::Parts(parts) => parts
-                .iter()
-                .filter_map(|part| self.parts.get(part))
-                .flat_map(Line::ids)
-                .filter(waits)
-                .collect(),
-        };
-        waiting.sort_unstable_by_key(|id| self.requests[*id].stands);
-        waiting.dedup();
-        // The last first: otherwise one would be let in by the leaving of another.
-        for id in waiting.iter().rev() {
-            let wants = std::mem::replace(&mut self.requests[*id].wants, Scope::Whole);
-            for part in wants.named() {
-                self.leave(*id, part, wakes);
-            }
-            self.requests[*id].wants = wants;
-        }
-        waiting
-    }
-
-    /// As [`take_out`](Self::take_out), for a transaction that wants the whole: those who wait go back among the arrivals.
-    fn send_back_who_only_waits(&mut self, wakes: &mut Wakes) {
-        for id in self.take_out(&Scope::Whole, wakes).into_iter().rev() {
-            let request = &mut self.requests[id];
-            request.place = Place::Arriving;
-            *self.inside.of(request.access) -= 1;
-            let jumpers = self.arrivals.iter().take_while(|other| self.requests[**other].jumped).count();
-            self.arrivals.insert(jumpers, id);
-        }
-    }
-
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.requests.is_empty()
+            && self.alone.is_none()
             && self.parts.is_empty()
             && self.inside.is_empty()
             && self.wholes.is_empty()
@@ -486,6 +487,7 @@ fn became_head(request: &mut Request, owners: &mut HashMap<u64, Own, RandomState
     }
 }
 
+mod overtake;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
 mod way;

@@ -37,6 +37,54 @@ impl Sink for Vec<u8> {
     }
 }
 
+/// Small pieces on their way to a buffer. They are put together on the stack first: to ask a vector for room takes
+/// longer than to copy a few bytes.
+pub(crate) struct Gather<'v> {
+    bytes: [u8; GATHERED],
+    len: usize,
+    to: &'v mut Vec<u8>,
+}
+
+/// The numbers of an entry of one stream, and a short event.
+const GATHERED: usize = 128;
+
+impl<'v> Gather<'v> {
+    /// Appends to this.
+    pub(crate) fn before(to: &'v mut Vec<u8>) -> Self {
+        Self { bytes: [0; GATHERED], len: 0, to }
+    }
+
+    /// The buffer with all of it.
+    pub(crate) fn done(mut self) -> &'v mut Vec<u8> {
+        self.flush();
+        self.to
+    }
+
+    fn flush(&mut self) {
+        self.to.extend_from_slice(self.bytes.get(..self.len).unwrap_or_default());
+        self.len = 0;
+    }
+
+    #[cold]
+    fn put_beyond(&mut self, bytes: &[u8]) {
+        self.flush();
+        self.to.extend_from_slice(bytes);
+    }
+}
+
+impl Sink for Gather<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        match self.bytes.get_mut(self.len..self.len + bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.len += bytes.len();
+            }
+            None => self.put_beyond(bytes),
+        }
+    }
+}
+
 /// Longest encoding of a 64-bit number.
 pub(crate) const MAX_VARINT: usize = 10;
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::bytes::Sink;
 use super::entry::EventKind;
-use crate::codec::{EncodeFailure, encode_to};
+use crate::codec::{EncodeFailure, encode_into, encode_to};
 use crate::error::Error;
 
 /// Encoded events. Short ones, which most decisions are, need no allocation.
@@ -34,25 +34,50 @@ impl Draft {
         self.put_varint(u64::from(schema) << 1 | rejection);
         // One byte holds the length of nearly every event; a longer one moves its payload.
         self.put_byte(0);
-        let start = self.bytes().len();
-        let limit = self.limit;
-        let too_large = || Error::TooLarge { bytes: limit.saturating_add(1), limit };
-        let room = limit.checked_sub(start).ok_or_else(too_large)?;
-        encode_to(value, |bytes| self.put(bytes), room).map_err(|failure| match failure {
-            EncodeFailure::TooLarge => too_large(),
+        let failed = |failure| match failure {
+            EncodeFailure::TooLarge => Self::too_large(self.limit),
             EncodeFailure::Serde(cause) => Error::Encode { cause: cause.into() },
-        })?;
-        match u8::try_from(self.bytes().len() - start) {
-            Ok(len @ 0..0x80) => self.bytes_mut()[start - 1] = len,
+        };
+        let (start, end) = (self.len, SHORT.min(self.limit));
+        // An event that turns out not to fit is encoded again, into memory that grows.
+        let fits = match self.short.get_mut(start..end) {
+            Some(room) => encode_into(value, room).map_err(failed)?,
+            None => None,
+        };
+        let Some(bytes) = fits else { return self.push_long(value) };
+        self.len += bytes;
+        if let Some(length) = self.short.get_mut(start - 1) {
+            *length = bytes as u8;
+        }
+        Ok(())
+    }
+
+    /// The payload, and in the byte before it its length.
+    #[cold]
+    fn push_long<T: Serialize>(&mut self, value: &T) -> Result<(), Error> {
+        self.spill();
+        let (start, limit) = (self.long.len(), self.limit);
+        let room = limit.checked_sub(start).ok_or_else(|| Self::too_large(limit))?;
+        encode_to(value, |bytes| self.long.extend_from_slice(bytes), room).map_err(
+            |failure| match failure {
+                EncodeFailure::TooLarge => Self::too_large(limit),
+                EncodeFailure::Serde(cause) => Error::Encode { cause: cause.into() },
+            },
+        )?;
+        match u8::try_from(self.long.len() - start) {
+            Ok(len @ 0..0x80) => self.long[start - 1] = len,
             _ => self.lengthen(start),
         }
         Ok(())
     }
 
+    fn too_large(limit: usize) -> Error {
+        Error::TooLarge { bytes: limit.saturating_add(1), limit }
+    }
+
     /// Puts the length of everything from `start` in the place of the byte before it.
     #[cold]
     fn lengthen(&mut self, start: usize) {
-        self.spill();
         let mut prefix = Vec::new();
         prefix.put_varint((self.long.len() - start) as u64);
         self.long.splice(start - 1..start, prefix);
@@ -60,10 +85,6 @@ impl Draft {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         self.short.get(..self.len).unwrap_or(&self.long)
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        self.short.get_mut(..self.len).unwrap_or(&mut self.long)
     }
 
     /// Takes back what was pushed after it had this many bytes.

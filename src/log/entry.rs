@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::bytes::{Cursor, MAX_VARINT, Malformed, Sink};
+use super::bytes::{Cursor, Gather, MAX_VARINT, Malformed, Sink};
 use super::draft::Draft;
 use super::section::Sections;
 use crate::clock::Timestamp;
@@ -66,6 +66,7 @@ impl Entry<'_> {
     /// Appends the entry. New streams get the numbers from `next` on; returns the one after.
     pub(crate) fn write(&self, mut next: u32, out: &mut Vec<u8>) -> u32 {
         let start = out.len();
+        let mut out = Gather::before(out);
         out.put(&[0; 4]);
         out.put_byte(if self.sections.is_empty() { 0 } else { WITH_SECTIONS });
         out.put(&self.decided_at.0.to_le_bytes());
@@ -89,6 +90,7 @@ impl Entry<'_> {
         for span in self.spans {
             out.put(span.draft.bytes());
         }
+        let out = out.done();
         let len = (out.len() - start - 4) as u32;
         out[start..start + 4].copy_from_slice(&len.to_le_bytes());
         next

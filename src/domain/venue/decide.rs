@@ -252,7 +252,10 @@ fn resolve<C: CustomerId>(
     against: impl Fn(SeatIndex) -> Option<Cause>,
 ) -> Result<SeatList, Refusal> {
     // The scope has looked every label up already, and named the seats first and in this order.
-    let seats: SeatList = scope.named().iter().take(cart.len()).filter_map(seat_of).collect();
+    let mut seats = SeatList::new();
+    for seat in scope.named().iter().take(cart.len()).filter_map(seat_of) {
+        seats.push(seat);
+    }
     if seats.len() == cart.len() && seats.iter().all(|seat| against(*seat).is_none()) {
         return Ok(seats);
     }
