@@ -8,6 +8,7 @@ use std::{fmt, iter, slice};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::error::Invalid;
@@ -310,6 +311,14 @@ impl<E> Events<E> {
 
     pub(crate) fn map(self, change: impl FnMut(E) -> E) -> Self {
         self.into_iter().map(change).collect()
+    }
+
+    /// Adds them to others: one, which is what most decisions are, without a loop.
+    pub(crate) fn append_to(self, others: &mut SmallVec<[E; 1]>) {
+        match self.0 {
+            Several::One(event) => others.push(event),
+            Several::Many(events) => others.extend(events),
+        }
     }
 }
 

@@ -53,6 +53,10 @@ pub(crate) fn encode_into<T: Serialize>(value: &T, room: &mut [u8]) -> Result<Op
 /// Tells values apart, the same way in every program that ever opens the file: FNV-1a over their encoding
 /// (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>).
 pub(crate) fn fingerprint<T: Serialize>(value: &T) -> Result<u64, String> {
+    let mut short = [0; 128];
+    if let Ok(Some(bytes)) = encode_into(value, &mut short) {
+        return Ok(fnv(FNV_OFFSET, short.get(..bytes).unwrap_or_default()));
+    }
     let mut hash = FNV_OFFSET;
     match encode_to(value, |bytes| hash = fnv(hash, bytes), MAX_ENTRY_BYTES) {
         Ok(()) => Ok(hash),

@@ -8,23 +8,17 @@ use smallvec::SmallVec;
 use super::commit::{Change, Commit, Proposal, Refusal};
 use super::handle::Handle;
 use super::lock::Access;
+use super::locking::{self, Asked, InLine, Plan};
 use super::options::{Concurrency, Exhausted, Wait};
 use super::outcome::{Decision, Effort, Outcome};
 use super::rebuild;
 use super::registry::{Registry, Visit};
-use super::stream::{Requested, Running, Snapshot, Stream, Wanted};
-use crate::aggregate::{Aggregate, Context, Events};
+use super::stream::{Running, Snapshot, Stream};
+use crate::aggregate::{Aggregate, Context};
 use crate::error::{Error, StreamName};
 use crate::log::{Draft, EventKind, entry_bytes, put_answer};
 use crate::scope::Scope;
-use crate::sync::{Patience, Waiter, run_blocking};
-
-/// How often a command that skips what is locked chooses anew because somebody else was faster.
-pub(super) const CHOICES: u32 = if cfg!(all(test, shuttle)) { 2 } else { 64 };
-
-/// How often a turn plans again because its scope moved, before it locks the whole: whoever moved it
-/// got something done, but this caller has to get through too.
-pub(super) const MOVES_BEFORE_WHOLE: u32 = if cfg!(all(test, shuttle)) { 1 } else { 3 };
+use crate::sync::{Patience, run_blocking};
 
 /// A command on a stream, until it has an outcome.
 pub(crate) struct Execution<'c, 't, A: Aggregate> {
@@ -76,26 +70,10 @@ enum Step<'s, A: Aggregate> {
     Decided(u64),
     /// Another commit came first, or somebody else holds a lock, or the scope moved: start again.
     Again,
-    /// In line for locks.
-    Queued(Box<Queued<'s, A>>),
+    /// A turn that is in line for what it planned to lock.
+    InLine(Box<(InLine<'s, A>, Plan)>),
     /// Decided, but there is no room in the write queue.
     Full(Box<Prepared<'s, A>>),
-}
-
-/// A turn that waits for its locks.
-struct Queued<'s, A: Aggregate> {
-    running: Running<'s, A>,
-    waiter: Arc<Waiter>,
-    planned: Plan,
-}
-
-/// The scope that a turn asked for.
-struct Plan {
-    scope: Scope,
-    /// The version it was planned on.
-    version: u64,
-    /// What was locked: the scope, or Whole after the scope had moved too often.
-    whole: bool,
 }
 
 impl<'c, A: Aggregate> Execution<'c, '_, A> {
@@ -148,7 +126,7 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
             step = match step {
                 Step::Decided(position) => return Ok(position),
                 Step::Again => self.start(stream, progress)?,
-                Step::Queued(queued) => self.wait_for_locks(stream, *queued, progress).await?,
+                Step::InLine(waiting) => self.wait_for_locks(stream, *waiting, progress).await?,
                 Step::Full(prepared) => self.wait_for_room(stream, *prepared, progress).await?,
             };
         }
@@ -161,7 +139,8 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         progress: &mut Progress<'_, A>,
     ) -> Result<Step<'s, A>, Error> {
         let log = &*self.handle.shared.log;
-        if self.handle.options.wait == Wait::SkipLocked {
+        let options = &self.handle.options;
+        if options.wait == Wait::SkipLocked {
             return self.start_skipping(stream, progress);
         }
         if !progress.effort.turn {
@@ -169,22 +148,10 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
             let scope = A::scope(&snapshot.state, self.command);
             return self.attempt(stream, running, snapshot, &scope, progress);
         }
-        let seen = stream.look(log)?;
-        let scope = A::scope(&seen.state, self.command);
-        let version = seen.version;
-        drop(seen);
-        let planned = Plan { scope, version, whole: progress.moves >= MOVES_BEFORE_WHOLE };
-        let locks = if planned.whole { &Scope::Whole } else { &planned.scope };
-        let wanted = Wanted { scope: locks, access: Access::Exclusive, owner: None, waits: true };
-        match Running::request(stream, log, &wanted)? {
-            Requested::Granted(running, snapshot) => self.turn(stream, running, snapshot, planned, progress),
-            Requested::Taken => Err(Error::WouldBlock { stream: stream.name.clone() }),
-            Requested::Queued(..) if self.handle.options.wait == Wait::Never => {
-                Err(Error::WouldBlock { stream: stream.name.clone() })
-            }
-            Requested::Queued(running, waiter) => {
-                Ok(Step::Queued(Box::new(Queued { running, waiter, planned })))
-            }
+        let plan = Plan::new(&stream.look(log)?, self.command, progress.moves);
+        match locking::ask(stream, log, (plan.locks(), Access::Exclusive), None, options.wait)? {
+            Asked::Granted(running, snapshot) => self.turn(stream, running, snapshot, plan, progress),
+            Asked::InLine(line) => Ok(Step::InLine(Box::new((line, plan)))),
         }
     }
 
@@ -195,67 +162,39 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         stream: &'s Arc<Stream<A>>,
         progress: &mut Progress<'_, A>,
     ) -> Result<Step<'s, A>, Error> {
-        let log = &*self.handle.shared.log;
-        let (mut running, mut snapshot, locked) = Running::begin_choosing(stream, log, None)?;
-        let scope = A::scope_skipping(&snapshot.state, self.command, &locked)
-            .map_err(|why| Error::InvalidCommand { why })?;
-        if progress.effort.turn {
-            drop(snapshot);
-            match running.lock_unchanged(log, &scope, None)? {
-                Some(locked) => snapshot = locked,
-                None if progress.moves >= CHOICES => {
-                    return Err(Error::WouldBlock { stream: stream.name.clone() });
-                }
-                None => {
-                    progress.moves += 1;
-                    return Ok(Step::Again);
-                }
-            }
-        }
+        let (log, turn) = (&self.handle.shared.log, progress.effort.turn);
+        let (running, snapshot, scope) = locking::choose(stream, log, self.command, (None, turn), Ok)?;
         self.attempt(stream, running, snapshot, &scope, progress)
     }
 
     async fn wait_for_locks<'s>(
         &mut self,
         stream: &'s Arc<Stream<A>>,
-        queued: Queued<'s, A>,
+        (line, plan): (InLine<'s, A>, Plan),
         progress: &mut Progress<'_, A>,
     ) -> Result<Step<'s, A>, Error> {
-        // The waiter is bound first and goes last: what it holds of a task is dropped with no mutex held.
-        let Queued { waiter, mut running, planned } = queued;
-        progress.effort.lock_waits += 1;
-        let caller = self.patience.caller().await;
-        if running.is_held_by(&caller) {
-            return Err(Error::HeldByCaller { stream: stream.name.clone() });
-        }
-        if !waiter.wait(self.patience).await {
-            let waited = self.patience.waited();
-            return Err(Error::LockTimeout { stream: stream.name.clone(), waited });
-        }
-        let snapshot = running.granted(&self.handle.shared.log)?;
-        self.turn(stream, running, snapshot, planned, progress)
+        let shared = &self.handle.shared;
+        let granted = line.wait(stream, shared, None, &mut progress.effort, self.patience).await;
+        let (running, snapshot) = granted?;
+        self.turn(stream, running, snapshot, plan, progress)
     }
 
-    /// Goes on as the holder of the locks. The scope is looked at again: what was free when the command
-    /// was planned may be taken now, and then other parts are to be locked.
+    /// Goes on as the holder of the locks, unless others are to be locked by now.
     fn turn<'s>(
         &self,
         stream: &'s Arc<Stream<A>>,
         running: Running<'s, A>,
         snapshot: Snapshot<A>,
-        planned: Plan,
+        plan: Plan,
         progress: &mut Progress<'_, A>,
     ) -> Result<Step<'s, A>, Error> {
-        let Plan { mut scope, version, whole } = planned;
-        if version != snapshot.version {
-            let now = A::scope(&snapshot.state, self.command);
-            if !whole && now != scope {
+        match plan.check(&snapshot, self.command) {
+            Some(scope) => self.attempt(stream, running, snapshot, &scope, progress),
+            None => {
                 progress.moves += 1;
-                return Ok(Step::Again);
+                Ok(Step::Again)
             }
-            scope = now;
         }
-        self.attempt(stream, running, snapshot, &scope, progress)
     }
 
     /// Decides, encodes and commits. The snapshot is gone before the commit, so that it can change the
@@ -276,7 +215,7 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         let version = snapshot.version;
         drop(snapshot);
         let decision = match decided {
-            Ok(events) if version == 0 => Decision::Accepted(self.intern(events)),
+            Ok(events) if version == 0 => Decision::Accepted(self.handle.registry.intern(events)),
             Ok(events) => Decision::Accepted(events),
             Err(rejection) => Decision::Rejected(rejection),
         };
@@ -416,13 +355,6 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
             }
         }
         Ok(())
-    }
-
-    /// What a new stream has in common with others is shared before the stream keeps it.
-    #[cold]
-    fn intern(&self, events: Events<A::Event>) -> Events<A::Event> {
-        let mut pool = self.handle.registry.interner.again();
-        events.map(|event| A::intern(event, &mut pool))
     }
 }
 

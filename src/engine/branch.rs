@@ -25,7 +25,6 @@ use crate::sync::{MutexGuard, Patience, Wakes};
 /// One stream in a transaction. Whatever happens, what it keeps in the stream is given back.
 pub(super) struct Branch<A: Aggregate> {
     pub(super) stream: Arc<Stream<A>>,
-    pub(super) registry: Arc<Registry<A>>,
     /// What was looked at, each part of it since a look of its own, and the locks.
     steps: SmallVec<[Step; 1]>,
     staged: Staged<A>,
@@ -33,7 +32,7 @@ pub(super) struct Branch<A: Aggregate> {
     ahead: Option<(u64, usize, StateArc<A::State>)>,
     aftermath: Aftermath<A>,
     /// Last: a stream that has no version goes with the last who worked on it.
-    _visit: Visit<Arc<Registry<A>>, A>,
+    visit: Visit<Arc<Registry<A>>, A>,
 }
 
 struct Step {
@@ -58,7 +57,7 @@ struct Partly<'b, A: Aggregate> {
 
 impl<A: Aggregate> Partly<'_, A> {
     fn all(mut self, events: Events<A::Event>) {
-        self.staged.events.extend(events);
+        events.append_to(&mut self.staged.events);
         (self.bytes, self.count) = (self.staged.draft.bytes().len(), self.staged.touched.len());
     }
 }
@@ -77,6 +76,9 @@ struct Aftermath<A: Aggregate> {
     panic: Option<Box<dyn Any + Send>>,
     fenced: bool,
 }
+
+/// The streams of a transaction; up to two need no further allocation.
+pub(super) type Branches = SmallVec<[Box<dyn AnyBranch>; 2]>;
 
 /// A branch whose type is not known here.
 pub(super) trait AnyBranch: Send {
@@ -125,27 +127,26 @@ pub(super) trait AnyLocked {
 }
 
 impl<A: Aggregate> Branch<A> {
-    pub(super) fn new(
-        stream: Arc<Stream<A>>,
-        visit: Visit<Arc<Registry<A>>, A>,
-        registry: Arc<Registry<A>>,
-        entry_bytes: usize,
-    ) -> Self {
+    pub(super) fn new(stream: Arc<Stream<A>>, visit: Visit<Arc<Registry<A>>, A>, entry_bytes: usize) -> Self {
         let draft = Draft::new(entry_bytes);
         Self {
             stream,
-            registry,
             steps: SmallVec::new(),
             staged: Staged { events: SmallVec::new(), touched: SmallVec::new(), draft },
             ahead: None,
             aftermath: Aftermath { replaced: SmallVec::new(), original: None, panic: None, fenced: false },
-            _visit: visit,
+            visit,
         }
     }
 
     /// Whether the stream has a version, or will have one.
     pub(super) fn exists(&self) -> bool {
         self.has_events() || self.stream.exists()
+    }
+
+    /// Whether what is staged next will be the stream's first.
+    pub(super) fn is_new(&self, snapshot: &Snapshot<A>) -> bool {
+        snapshot.version == 0 && !self.has_events()
     }
 
     pub(super) fn events(&self) -> &[A::Event] {
@@ -285,7 +286,8 @@ impl<A: Aggregate> AnyBranch for Branch<A> {
     }
 
     fn lock(&mut self) -> Box<dyn AnyLocked + '_> {
-        let Self { stream, registry, steps, staged, aftermath, .. } = self;
+        let Self { stream, steps, staged, aftermath, visit, .. } = self;
+        let registry = visit.registry();
         Box::new(Locked { inner: stream.inner.lock(), stream, registry, steps, staged, aftermath })
     }
 
@@ -295,7 +297,7 @@ impl<A: Aggregate> AnyBranch for Branch<A> {
 
     fn recover(&self, shared: &Shared, said: &Cause) {
         if self.aftermath.fenced {
-            rebuild::start(shared, &self.registry, &self.stream, said);
+            rebuild::start(shared, self.visit.registry(), &self.stream, said);
         }
     }
 

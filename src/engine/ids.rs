@@ -1,8 +1,10 @@
 //! Command ids: who is deciding one now, and where those that were decided lately are in the log.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::quality::RandomState;
+use slab::Slab;
 use smol_str::SmolStr;
 
 use crate::sync::{Line, Mutex, Place};
@@ -15,12 +17,14 @@ pub(crate) struct Ids {
 
 #[derive(Default)]
 struct Table {
-    known: HashMap<SmolStr, Known, RandomState>,
-    /// The decided ones, the oldest first.
-    order: VecDeque<SmolStr>,
+    slots: Slab<Known>,
+    by_id: HashMap<SmolStr, usize, RandomState>,
+    /// The slots of the decided ones, the oldest first.
+    order: VecDeque<usize>,
 }
 
 struct Known {
+    id: SmolStr,
     fingerprint: u64,
     state: State,
 }
@@ -48,7 +52,7 @@ pub(crate) enum Claim<'i> {
 pub(crate) struct Claimed<'i> {
     ids: &'i Ids,
     /// Absent once there is a position.
-    id: Option<SmolStr>,
+    slot: Option<usize>,
 }
 
 impl Ids {
@@ -59,40 +63,48 @@ impl Ids {
 
     pub(crate) fn claim(&self, id: &SmolStr, fingerprint: u64) -> Claim<'_> {
         let mut table = self.table.lock();
-        if let Some(known) = table.known.get_mut(id) {
-            return match &mut known.state {
-                _ if known.fingerprint != fingerprint => Claim::Reused,
-                State::Deciding(line) => Claim::Deciding(line.enter()),
-                State::Decided(position) => Claim::Decided(*position),
-            };
+        let Table { slots, by_id, .. } = &mut *table;
+        match by_id.entry(id.clone()) {
+            Entry::Occupied(known) => match slots.get_mut(*known.get()) {
+                Some(known) if known.fingerprint == fingerprint => match &mut known.state {
+                    State::Deciding(line) => Claim::Deciding(line.enter()),
+                    State::Decided(position) => Claim::Decided(*position),
+                },
+                _ => Claim::Reused,
+            },
+            Entry::Vacant(new) => {
+                let state = State::Deciding(Line::default());
+                let slot = slots.insert(Known { id: id.clone(), fingerprint, state });
+                new.insert(slot);
+                Claim::Mine(Claimed { ids: self, slot: Some(slot) })
+            }
         }
-        let state = State::Deciding(Line::default());
-        table.known.insert(id.clone(), Known { fingerprint, state });
-        Claim::Mine(Claimed { ids: self, id: Some(id.clone()) })
     }
 
     /// An id that was decided at this position: read from the log, in its order.
     pub(crate) fn remember(&self, id: &str, fingerprint: u64, position: u64) {
         let id = SmolStr::new(id);
-        let known = Known { fingerprint, state: State::Decided(position) };
         let mut table = self.table.lock();
+        let state = State::Decided(position);
+        let slot = table.slots.insert(Known { id: id.clone(), fingerprint, state });
         // Older than what was kept when it came again: then it has a later decision.
-        if table.known.insert(id.clone(), known).is_some() {
-            table.order.retain(|other| *other != id);
+        if let Some(before) = table.by_id.insert(id, slot) {
+            table.slots.try_remove(before);
+            table.order.retain(|other| *other != before);
         }
-        table.push(id, self.keep);
+        table.push(slot, self.keep);
     }
 
-    fn end(&self, id: SmolStr, position: Option<u64>) {
+    fn end(&self, slot: usize, position: Option<u64>) {
         let line = {
             let mut table = self.table.lock();
             let before = match position {
-                None => table.known.remove(&id).map(|known| known.state),
+                None => table.forget(slot),
                 Some(position) => {
-                    let known = table.known.get_mut(&id);
+                    let known = table.slots.get_mut(slot);
                     let before =
                         known.map(|known| std::mem::replace(&mut known.state, State::Decided(position)));
-                    table.push(id, self.keep);
+                    table.push(slot, self.keep);
                     before
                 }
             };
@@ -108,26 +120,33 @@ impl Ids {
     #[cfg(all(test, shuttle))]
     pub(crate) fn is_idle(&self) -> bool {
         let table = self.table.lock();
-        table.known.values().all(|known| matches!(known.state, State::Decided(_)))
-            && table.known.len() == table.order.len()
+        table.slots.iter().all(|(_, known)| matches!(known.state, State::Decided(_)))
+            && table.slots.len() == table.order.len()
+            && table.slots.len() == table.by_id.len()
     }
 }
 
 impl Table {
-    fn push(&mut self, id: SmolStr, keep: usize) {
-        self.order.push_back(id);
+    fn push(&mut self, slot: usize, keep: usize) {
+        self.order.push_back(slot);
         while self.order.len() > keep {
             let Some(oldest) = self.order.pop_front() else { return };
-            self.known.remove(&oldest);
+            self.forget(oldest);
         }
+    }
+
+    fn forget(&mut self, slot: usize) -> Option<State> {
+        let known = self.slots.try_remove(slot)?;
+        self.by_id.remove(&known.id);
+        Some(known.state)
     }
 }
 
 impl Claimed<'_> {
     /// It was decided at this position.
     pub(crate) fn decided(mut self, position: u64) {
-        if let Some(id) = self.id.take() {
-            self.ids.end(id, Some(position));
+        if let Some(slot) = self.slot.take() {
+            self.ids.end(slot, Some(position));
         }
     }
 }
@@ -135,8 +154,8 @@ impl Claimed<'_> {
 impl Drop for Claimed<'_> {
     /// Given up, whether by an error, a panic or a dropped future: whoever waits decides instead.
     fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            self.ids.end(id, None);
+        if let Some(slot) = self.slot.take() {
+            self.ids.end(slot, None);
         }
     }
 }
@@ -169,6 +188,7 @@ mod tests {
             read.remember(id, 1, position);
         }
         assert_eq!(["b", "c", "d", "e"].map(|id| position(&read, id)), [Some(4), None, Some(3), Some(5)]);
-        assert_eq!(read.table.lock().known.len(), 3);
+        let table = read.table.lock();
+        assert_eq!((table.slots.len(), table.by_id.len(), table.order.len()), (3, 3, 3));
     }
 }

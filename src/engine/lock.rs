@@ -217,28 +217,33 @@ impl Locks {
         self.come_in(id);
     }
 
-    /// Whether a transaction would be granted this at once. Who asks and does not wait would have let others pass those
-    /// whom it overtakes.
-    pub(crate) fn is_free(&mut self, scope: &Scope, access: Access, owner: u64) -> bool {
+    /// Whether this would be granted at once. Who asks and does not wait would have let others pass those whom it
+    /// overtakes.
+    pub(crate) fn is_free(&mut self, scope: &Scope, access: Access, owner: Option<&Arc<Owner>>) -> bool {
         self.enter_alone();
-        let holds = self.owners.get(&owner).is_some_and(|own| own.granted > 0);
-        let wants = if holds { self.without_held(scope.clone(), access, owner) } else { scope.clone() };
+        let owner = owner.map(|owner| owner.number);
+        let holder = owner.filter(|owner| self.owners.get(owner).is_some_and(|own| own.granted > 0));
+        let wants = match holder {
+            Some(holder) => self.without_held(scope.clone(), access, holder),
+            None => scope.clone(),
+        };
         let in_the_way = |other: &Request| {
+            let mine = owner.is_some() && other.number() == owner;
             let both_share = access == Access::Shared && other.is_shared();
-            let overtaken = holds && !other.stands_firm();
-            other.number() != Some(owner) && !both_share && !overtaken
+            let overtaken = holder.is_some() && !other.stands_firm();
+            !mine && !both_share && !overtaken
         };
         if wants.is_empty() {
             return true;
         }
-        if !holds && !self.arrivals.is_empty() {
+        if holder.is_none() && !self.arrivals.is_empty() {
             return false;
         }
         let inside = |other: &Request| other.place != Place::Arriving && !other.wants.is_empty();
         match &wants {
             Scope::Whole => !self.requests.iter().any(|(_, other)| inside(other) && in_the_way(other)),
             Scope::Parts(parts) => {
-                let (_, wholes) = self.others(Some(owner));
+                let (_, wholes) = self.others(owner);
                 let open = wholes.exclusive == 0 && (access == Access::Shared || wholes.is_empty());
                 let mut lines = parts.iter().filter_map(|part| self.parts.get(part));
                 open && !lines.any(|line| line.ids().any(|id| in_the_way(&self.requests[id])))

@@ -1,4 +1,4 @@
-//! How a transaction gets at a stream: with locks, step by step, or with checks.
+//! How a command or a transaction gets at a stream: with locks, for which it may have to wait, or with checks.
 
 use std::sync::Arc;
 
@@ -11,10 +11,18 @@ use super::outcome::Effort;
 use super::stream::{Requested, Running, Snapshot, Stream, Wanted};
 use crate::aggregate::Aggregate;
 use crate::error::{Error, StreamName};
+use crate::log::Log;
 use crate::scope::Scope;
-use crate::sync::Patience;
+use crate::sync::{Patience, Waiter};
 
-/// What a transaction wants of a stream.
+/// How often a command that skips what is locked chooses anew because somebody else was faster.
+const CHOICES: u32 = if cfg!(all(test, shuttle)) { 2 } else { 64 };
+
+/// How often a turn plans again because its scope moved, before it locks the whole: whoever moved it
+/// got something done, but this caller has to get through too.
+const MOVES_BEFORE_WHOLE: u32 = if cfg!(all(test, shuttle)) { 1 } else { 3 };
+
+/// What is wanted of a stream.
 pub(super) struct Wish {
     pub(super) scope: Scope,
     pub(super) access: Access,
@@ -31,12 +39,140 @@ impl Wish {
     }
 }
 
+/// What a turn is going to lock, as the command's scope was at a first look.
+pub(super) struct Plan {
+    scope: Scope,
+    /// The version it was planned on.
+    version: u64,
+    /// Whether to lock the whole: the scope has moved too often.
+    whole: bool,
+}
+
+impl Plan {
+    /// `moves` is how often the scope moved so far.
+    pub(super) fn new<A: Aggregate>(seen: &Snapshot<A>, command: &A::Command, moves: u32) -> Self {
+        let whole = moves >= MOVES_BEFORE_WHOLE;
+        Self { scope: A::scope(&seen.state, command), version: seen.version, whole }
+    }
+
+    pub(super) fn locks(&self) -> &Scope {
+        if self.whole { &Scope::Whole } else { &self.scope }
+    }
+
+    /// The scope as it is now that it is locked. What was free when it was planned may be taken now, and then other
+    /// parts are to be locked: none.
+    pub(super) fn check<A: Aggregate>(self, locked: &Snapshot<A>, command: &A::Command) -> Option<Scope> {
+        if self.version == locked.version {
+            return Some(self.scope);
+        }
+        let now = A::scope(&locked.state, command);
+        (self.whole || now == self.scope).then_some(now)
+    }
+}
+
+/// In line for locks. The waiter goes last: what it holds of a task is dropped with no mutex held.
+pub(super) struct InLine<'s, A: Aggregate> {
+    running: Running<'s, A>,
+    waiter: Arc<Waiter>,
+}
+
+/// What became of asking for locks.
+pub(super) enum Asked<'s, A: Aggregate> {
+    Granted(Running<'s, A>, Snapshot<A>),
+    InLine(InLine<'s, A>),
+}
+
+/// Asks for locks, as a transaction or as a command.
+///
+/// # Errors
+///
+/// [`Error::WouldBlock`] if they are not to be had at once, and it is not to wait.
+pub(super) fn ask<'s, A: Aggregate>(
+    stream: &'s Stream<A>,
+    log: &Log,
+    (scope, access): (&Scope, Access),
+    owner: Option<&Arc<Owner>>,
+    wait: Wait,
+) -> Result<Asked<'s, A>, Error> {
+    let waits = matches!(wait, Wait::AtMost(_));
+    match Running::request(stream, log, &Wanted { scope, access, owner, waits })? {
+        Requested::Granted(running, snapshot) => Ok(Asked::Granted(running, snapshot)),
+        Requested::Queued(running, waiter) => Ok(Asked::InLine(InLine { running, waiter })),
+    }
+}
+
+impl<'s, A: Aggregate> InLine<'s, A> {
+    /// Waits for the locks, and begins as their holder.
+    pub(super) async fn wait(
+        self,
+        stream: &Arc<Stream<A>>,
+        shared: &Shared,
+        owner: Option<&Arc<Owner>>,
+        effort: &mut Effort,
+        patience: &mut Patience<'_>,
+    ) -> Result<(Running<'s, A>, Snapshot<A>), Error> {
+        let Self { waiter, mut running } = self;
+        let name = || stream.name.clone();
+        effort.lock_waits += 1;
+        let is_mine = match owner {
+            Some(owner) => running.is_held_by(&owner.caller),
+            None => running.is_held_by(&patience.caller().await),
+        };
+        if is_mine {
+            return Err(Error::HeldByCaller { stream: name() });
+        }
+        let in_time = {
+            // A command holds nothing: nobody waits for it who does not wait for those before it.
+            let _waits = match (owner, running.ticket()) {
+                (Some(owner), Some(ticket)) => {
+                    let waited = Arc::clone(stream) as Arc<dyn Waited>;
+                    let entered = shared.deadlocks.enter(owner, waited, ticket);
+                    Some(entered.map_err(|cycle| Error::Deadlock { cycle })?)
+                }
+                _ => None,
+            };
+            waiter.wait(patience).await
+        };
+        if !in_time {
+            return Err(Error::LockTimeout { stream: name(), waited: patience.waited() });
+        }
+        let snapshot = running.granted(&shared.log)?;
+        Ok((running, snapshot))
+    }
+}
+
+/// Chooses a scope among what nobody else has locked, and locks it for a turn. Never waits. `see` says how the
+/// state looks to who chooses.
+pub(super) fn choose<'s, A: Aggregate>(
+    stream: &'s Stream<A>,
+    log: &Log,
+    command: &A::Command,
+    (owner, turn): (Option<&Arc<Owner>>, bool),
+    mut see: impl FnMut(Snapshot<A>) -> Result<Snapshot<A>, Error>,
+) -> Result<(Running<'s, A>, Snapshot<A>, Scope), Error> {
+    for _ in 0..CHOICES {
+        let number = owner.map(|owner| owner.number);
+        let (mut running, snapshot, locked) = Running::begin_choosing(stream, log, number)?;
+        let snapshot = see(snapshot)?;
+        let scope = A::scope_skipping(&snapshot.state, command, &locked)
+            .map_err(|why| Error::InvalidCommand { why })?;
+        if !turn {
+            return Ok((running, snapshot, scope));
+        }
+        drop(snapshot);
+        if let Some(snapshot) = running.lock_unchanged(log, &scope, owner)? {
+            return Ok((running, see(snapshot)?, scope));
+        }
+    }
+    Err(Error::WouldBlock { stream: stream.name.clone() })
+}
+
 /// What a transaction knows of itself when it asks for locks.
 pub(super) struct Locking {
     pub(super) shared: Arc<Shared>,
     pub(super) options: Options,
-    /// Made when it first asks.
-    owner: Option<Arc<Owner>>,
+    /// As whom it asks. Made before it first does.
+    pub(super) owner: Option<Arc<Owner>>,
     pub(super) effort: Effort,
 }
 
@@ -45,15 +181,10 @@ impl Locking {
         Self { shared, options, owner: None, effort }
     }
 
-    /// As whom this transaction asks.
-    pub(super) async fn owner(&mut self, patience: &Patience<'_>) -> Arc<Owner> {
-        match &self.owner {
-            Some(owner) => Arc::clone(owner),
-            None => {
-                let owner = Arc::new(self.shared.deadlocks.owner(patience.caller().await));
-                self.owner = Some(Arc::clone(&owner));
-                owner
-            }
+    /// Before this transaction asks for locks.
+    pub(super) async fn be_somebody(&mut self, patience: &Patience<'_>) {
+        if self.owner.is_none() && self.effort.turn {
+            self.owner = Some(Arc::new(self.shared.deadlocks.owner(patience.caller().await)));
         }
     }
 
@@ -69,7 +200,11 @@ impl Locking {
         if !self.effort.turn {
             return self.begin_with_checks(branch, stream);
         }
-        let (running, snapshot) = self.lock(stream, wish, patience).await?;
+        self.be_somebody(patience).await;
+        let (running, snapshot) = match self.ask(stream, &wish.scope, wish.access)? {
+            Asked::Granted(running, snapshot) => (running, snapshot),
+            Asked::InLine(line) => self.wait(line, stream, patience).await?,
+        };
         Ok((running, branch.see(snapshot)?))
     }
 
@@ -85,42 +220,22 @@ impl Locking {
         Ok((running, branch.see(snapshot)?))
     }
 
-    async fn lock<'s, A: Aggregate>(
+    pub(super) fn ask<'s, A: Aggregate>(
+        &self,
+        stream: &'s Stream<A>,
+        scope: &Scope,
+        access: Access,
+    ) -> Result<Asked<'s, A>, Error> {
+        ask(stream, &self.shared.log, (scope, access), self.owner.as_ref(), self.options.wait)
+    }
+
+    pub(super) async fn wait<'s, A: Aggregate>(
         &mut self,
-        stream: &'s Arc<Stream<A>>,
-        wish: &Wish,
+        line: InLine<'s, A>,
+        stream: &Arc<Stream<A>>,
         patience: &mut Patience<'_>,
     ) -> Result<(Running<'s, A>, Snapshot<A>), Error> {
-        let owner = self.owner(patience).await;
-        let log = &self.shared.log;
-        let waits = matches!(self.options.wait, Wait::AtMost(_));
-        let wanted = Wanted { scope: &wish.scope, access: wish.access, owner: Some(&owner), waits };
-        // The waiter is bound first and goes last: what it holds of a task is dropped with no mutex held.
-        let (waiter, mut running) = match Running::request(stream, log, &wanted)? {
-            Requested::Granted(running, snapshot) => return Ok((running, snapshot)),
-            Requested::Taken => return Err(Error::WouldBlock { stream: stream.name.clone() }),
-            Requested::Queued(running, waiter) => (waiter, running),
-        };
-        let name = || stream.name.clone();
-        self.effort.lock_waits += 1;
-        if running.is_held_by(&owner.caller) {
-            return Err(Error::HeldByCaller { stream: name() });
-        }
-        let in_time = {
-            let Some(ticket) = running.ticket() else { return Err(Error::Closed) };
-            let waited = Arc::clone(stream) as Arc<dyn Waited>;
-            let _waits = self
-                .shared
-                .deadlocks
-                .enter(&owner, waited, ticket)
-                .map_err(|cycle| Error::Deadlock { cycle })?;
-            waiter.wait(patience).await
-        };
-        if !in_time {
-            return Err(Error::LockTimeout { stream: name(), waited: patience.waited() });
-        }
-        let snapshot = running.granted(log)?;
-        Ok((running, snapshot))
+        line.wait(stream, &self.shared, self.owner.as_ref(), &mut self.effort, patience).await
     }
 }
 

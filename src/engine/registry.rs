@@ -13,7 +13,7 @@ use super::policy::Policy;
 use super::replay::{AnyFold, Fold};
 use super::schema::Schema;
 use super::stream::{Inner, Stream};
-use crate::aggregate::{Aggregate, Interner};
+use crate::aggregate::{Aggregate, Events, Interner};
 use crate::error::{Error, StreamName};
 
 /// All that is in memory of one aggregate type.
@@ -64,6 +64,13 @@ impl<A: Aggregate> Registry<A> {
         Ok(visit)
     }
 
+    /// What a new stream has in common with others is shared before the stream keeps it.
+    #[cold]
+    pub(crate) fn intern(&self, events: Events<A::Event>) -> Events<A::Event> {
+        let mut pool = self.interner.again();
+        events.map(|event| A::intern(event, &mut pool))
+    }
+
     /// Keeps a stream in mind for work that outlives the call that started it.
     pub(crate) fn stay(&self, stream: Arc<Stream<A>>) -> Visit<&Self, A> {
         Visit { registry: self, stream: Some(stream) }
@@ -109,6 +116,10 @@ impl<R: Deref<Target = Registry<A>>, A: Aggregate> Visit<R, A> {
     /// The same visit for longer than the call.
     pub(crate) fn extend<L: Deref<Target = Registry<A>>>(mut self, registry: L) -> Visit<L, A> {
         Visit { registry, stream: self.stream.take() }
+    }
+
+    pub(crate) fn registry(&self) -> &R {
+        &self.registry
     }
 
     pub(crate) fn stream(&self) -> Option<&Arc<Stream<A>>> {

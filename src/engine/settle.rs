@@ -61,30 +61,34 @@ impl Transaction {
 
     /// The decisive step over all streams at once. Ends the transaction, however it goes.
     fn commit_under_mutexes(&mut self, plan: &Plan<'_>) -> Result<Option<u64>, Error> {
-        let shared = Arc::clone(&self.locking.shared);
-        self.branches.iter_mut().for_each(|branch| branch.forget_ahead());
+        let Self { branches, locking, .. } = self;
+        let shared = &*locking.shared;
         let mut wakes = Wakes::default();
         let result = {
-            let mut branches: SmallVec<[_; 4]> = self.branches.iter_mut().enumerate().collect();
-            // By name, not by address: the same run takes the same steps again.
-            branches.sort_unstable_by(|(_, one), (_, other)| one.name().cmp(other.name()));
-            let mut locked: SmallVec<[_; 4]> =
-                branches.into_iter().map(|(step, branch)| (step, branch.lock())).collect();
-            // Stored in the order of the steps: what an entry is does not hang on where memory was free.
+            let mut by_name: SmallVec<[_; 4]> = SmallVec::new();
+            for (step, branch) in branches.iter_mut().enumerate() {
+                branch.forget_ahead();
+                by_name.push((step, branch));
+            }
+            // Not by address: the same run takes the same steps again.
+            by_name.sort_unstable_by(|(_, one), (_, other)| one.name().cmp(other.name()));
+            let mut locked: SmallVec<[_; 4]> = SmallVec::new();
+            for (step, branch) in by_name {
+                locked.push((step, branch.lock()));
+            }
+            // Stored in the order of the steps: what an entry is does not hang on what streams are called.
             locked.sort_unstable_by_key(|(step, _)| *step);
-            let mut locked: SmallVec<[Box<dyn AnyLocked + '_>; 4]> =
-                locked.into_iter().map(|(_, branch)| branch).collect();
-            let result = plan.commit(&mut locked, &shared, &mut wakes);
-            for branch in &mut locked {
+            let result = plan.commit(&mut locked, shared, &mut wakes);
+            for (_, branch) in &mut locked {
                 branch.end(&mut wakes);
             }
             result
         };
         wakes.fire();
-        let panic = self.branches.iter_mut().find_map(|branch| branch.take_panic());
+        let panic = branches.iter_mut().find_map(|branch| branch.take_panic());
         let (stream, refusal) = match result? {
             Ok(position) => {
-                let branches = std::mem::take(&mut self.branches);
+                let branches = std::mem::take(branches);
                 // The decision stands, whatever a user's `Drop` does.
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(branches)));
                 return Ok(position);
@@ -92,12 +96,12 @@ impl Transaction {
             Err(refused) => refused,
         };
         match refusal {
-            Refusal::Conflict => Err(Error::Conflict { stream, attempts: self.locking.effort.conflicts + 1 }),
+            Refusal::Conflict => Err(Error::Conflict { stream, attempts: locking.effort.conflicts + 1 }),
             Refusal::Locked => Err(Error::WouldBlock { stream }),
             Refusal::Violated(policy) => Err(Error::PolicyViolated { stream, policy }),
             Refusal::PolicyPanicked => match panic {
                 Some(panic) => {
-                    let branches = std::mem::take(&mut self.branches);
+                    let branches = std::mem::take(branches);
                     // A second panic while one passes through would end the process.
                     let _ = catch_unwind(AssertUnwindSafe(|| drop(branches)));
                     resume_unwind(panic)
@@ -105,8 +109,8 @@ impl Transaction {
                 None => Err(shared.log.broken(format!("{stream}: a policy panicked and left no panic"))),
             },
             Refusal::Panicked(message) => {
-                for branch in &self.branches {
-                    branch.recover(&shared, &message);
+                for branch in branches {
+                    branch.recover(shared, &message);
                 }
                 Err(Error::ApplyPanicked { stream, message })
             }
@@ -128,29 +132,33 @@ impl Plan<'_> {
     /// With the mutexes of all streams held: check all, apply all, append, number all.
     fn commit(
         &self,
-        locked: &mut [Box<dyn AnyLocked + '_>],
+        locked: &mut [(usize, Box<dyn AnyLocked + '_>)],
         shared: &Shared,
         wakes: &mut Wakes,
     ) -> Result<Result<Option<u64>, Refused>, Error> {
-        for branch in &mut *locked {
+        for (_, branch) in &mut *locked {
             if let Some(refusal) = branch.verify(&shared.log, wakes)? {
                 return Ok(Err((branch.name().clone(), refusal)));
             }
         }
         // Only a policy refuses in the middle; without any, nothing is kept and states are changed in place.
-        if locked.len() > 1 && locked.iter().any(|branch| branch.has_policies()) {
-            locked.iter_mut().for_each(|branch| branch.keep());
+        if locked.len() > 1 && locked.iter().any(|(_, branch)| branch.has_policies()) {
+            locked.iter_mut().for_each(|(_, branch)| branch.keep());
         }
         for index in 0..locked.len() {
-            let Some((branch, done)) = locked.get_mut(..=index).and_then(|some| some.split_last_mut()) else {
+            let Some(((_, branch), done)) = locked.get_mut(..=index).and_then(|some| some.split_last_mut())
+            else {
                 continue;
             };
             if let Err(refusal) = branch.apply() {
-                done.iter_mut().for_each(|branch| branch.undo());
+                done.iter_mut().for_each(|(_, branch)| branch.undo());
                 return Ok(Err((branch.name().clone(), refusal)));
             }
         }
-        let spans: SmallVec<[NewSpan<'_>; 4]> = locked.iter().filter_map(|branch| branch.span()).collect();
+        let mut spans: SmallVec<[NewSpan<'_>; 4]> = SmallVec::new();
+        for span in locked.iter().filter_map(|(_, branch)| branch.span()) {
+            spans.push(span);
+        }
         if spans.is_empty() {
             return Ok(Ok(None));
         }
@@ -161,7 +169,7 @@ impl Plan<'_> {
             wakes.push(writer);
         }
         let mut new_stream = appended.new_stream;
-        for branch in locked {
+        for (_, branch) in locked {
             branch.number(appended.position, &mut new_stream, self.decided_at);
         }
         Ok(Ok(Some(appended.position)))

@@ -121,12 +121,11 @@ pub(super) fn branch_of<A: Aggregate>(
 ) -> Result<Branch<A>, Error> {
     handle.check_id(id)?;
     let visit = handle.registry.visit(id, create)?;
-    let registry = Arc::clone(&handle.registry);
     let Some(stream) = visit.stream().map(Arc::clone) else {
         return Err(Error::UnknownStream { stream: handle.name(id) });
     };
     let entry_bytes = handle.shared.log.limits().entry_bytes;
-    Ok(Branch::new(stream, visit.extend(Arc::clone(&registry)), registry, entry_bytes))
+    Ok(Branch::new(stream, visit.extend(Arc::clone(&handle.registry)), entry_bytes))
 }
 
 impl fmt::Debug for Lock {

@@ -110,8 +110,6 @@ pub(crate) struct Running<'s, A: Aggregate> {
 pub(crate) enum Requested<'s, A: Aggregate> {
     /// Granted at once.
     Granted(Running<'s, A>, Snapshot<A>),
-    /// It would have to wait, and is not to: it has not been made.
-    Taken,
     /// Signaled when granted.
     Queued(Running<'s, A>, Arc<Waiter>),
 }
@@ -122,7 +120,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) access: Access,
     /// The transaction that asks; none for a command.
     pub(crate) owner: Option<&'a Arc<Owner>>,
-    /// Whether a transaction waits for it.
+    /// Whether to wait for it.
     pub(crate) waits: bool,
 }
 
@@ -226,6 +224,10 @@ impl<'s, A: Aggregate> Running<'s, A> {
     }
 
     /// Asks for locks; if they are free, starts an attempt as their holder.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WouldBlock`] if it would have to wait, and is not to: then it has not been asked for.
     pub(crate) fn request(
         stream: &'s Stream<A>,
         log: &Log,
@@ -236,8 +238,8 @@ impl<'s, A: Aggregate> Running<'s, A> {
             let mut inner = stream.inner.lock();
             stream.check(&inner, log)?;
             let Wanted { scope, access, owner, waits } = *wanted;
-            if !waits && owner.is_some_and(|owner| !inner.locks.is_free(scope, access, owner.number)) {
-                return Ok(Requested::Taken);
+            if !waits && !inner.locks.is_free(scope, access, owner) {
+                return Err(Error::WouldBlock { stream: stream.name.clone() });
             }
             let (ticket, waiter) = inner.locks.request(scope, access, owner, &mut wakes);
             let mut held = Held { since: None, ticket: Some(ticket) };
@@ -267,7 +269,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
         if self.held.since.is_none_or(|since| inner.stamps.changed_since(since, scope)) {
             return Ok(None);
         }
-        if owner.is_some_and(|owner| !inner.locks.is_free(scope, Access::Exclusive, owner.number)) {
+        if !inner.locks.is_free(scope, Access::Exclusive, owner) {
             return Ok(None);
         }
         let (ticket, waiter) = inner.locks.request(scope, Access::Exclusive, owner, &mut wakes);
@@ -278,6 +280,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
             }
             Some(self.held.start(&mut inner))
         } else {
+            debug_assert!(false, "what is free is granted");
             inner.locks.release(ticket, &mut wakes);
             None
         };

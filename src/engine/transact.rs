@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::sync::Arc;
 
-use super::branch::AnyBranch;
+use super::branch::Branches;
 use super::options::{Exhausted, Options};
 use super::outcome::Effort;
 use super::staged::Committed;
@@ -141,7 +141,7 @@ pub(super) struct Remains {
     effort: Effort,
     shared: Arc<Shared>,
     /// Without anything staged or held.
-    branches: Vec<Box<dyn AnyBranch>>,
+    branches: Branches,
 }
 
 impl Drop for Transaction {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Shared;
-use super::branch::AnyBranch;
+use super::branch::Branches;
 use super::handle::Handle;
 use super::lock::Access;
 use super::locking::{Locking, Wish};
@@ -74,7 +74,7 @@ use crate::sync::{Patience, run_blocking};
 /// ```
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction {
-    pub(super) branches: Vec<Box<dyn AnyBranch>>,
+    pub(super) branches: Branches,
     pub(super) metadata: Option<Metadata>,
     /// The time of the latest step.
     pub(super) now: Timestamp,
@@ -96,7 +96,7 @@ impl Transaction {
     pub(super) fn resumed(shared: Arc<Shared>, options: Options, effort: Effort) -> Self {
         let locking = Locking::new(shared, options, effort);
         let now = Timestamp::default();
-        Self { branches: Vec::new(), metadata: None, now, lost: None, if_lost: None, locking }
+        Self { branches: Branches::new(), metadata: None, now, lost: None, if_lost: None, locking }
     }
 
     /// Says something about the entry that this transaction will be, on top of what was said.

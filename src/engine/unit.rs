@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use super::Shared;
-use super::attempt::{CHOICES, MOVES_BEFORE_WHOLE};
 use super::branch::{AnyBranch, Branch};
 use super::handle::Handle;
 use super::lock::Access;
-use super::locking::{Locking, Wish};
+use super::locking::{self, Asked, InLine, Locking, Plan, Wish};
 use super::options::Wait;
 use super::outcome::View;
 use super::staged::{Lock, Staged, branch_of};
 use super::stream::{Running, Snapshot, Stream};
 use super::transaction::Transaction;
 use crate::aggregate::{Aggregate, Context, Events};
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::scope::Scope;
 use crate::sync::Patience;
@@ -125,8 +125,9 @@ impl Transaction {
         let begun = self.locking.begin(branch, &stream, &wish, patience).await;
         let (running, snapshot) = Self::note(&mut self.lost, begun)?;
         self.now = self.now.max(handle.shared.clock.now()).max(snapshot.decided_at);
-        let events = interned(handle, branch, &snapshot, events);
+        let new = branch.is_new(&snapshot);
         drop(snapshot);
+        let events = if new { handle.registry.intern(events) } else { events };
         branch.stage(events, &wish.scope, room)?;
         branch.depend(running.into_held(), wish);
         Ok(())
@@ -142,33 +143,82 @@ impl Transaction {
         self.check(handle)?;
         A::check(command, handle.shared.log.limits()).map_err(|why| Error::InvalidCommand { why })?;
         self.say_as(handle);
-        let room = self.room();
         let index = self.branch(handle, id, true)?;
-        if !A::creates(command) && !typed::<A>(&mut self.branches, index)?.exists() {
+        let mut branch = typed::<A>(&mut self.branches, index)?;
+        if !A::creates(command) && !branch.exists() {
             let absence = Wish { scope: Scope::Whole, access: Access::Shared };
             drop(self.look(handle, id, absence, patience).await?);
+            branch = typed::<A>(&mut self.branches, index)?;
+        }
+        let (stream, staged) = (Arc::clone(&branch.stream), branch.events().len());
+        self.locking.be_somebody(patience).await;
+        let deciding = Deciding { handle, stream: &stream, command, index };
+        let mut moves = 0;
+        let rejection = loop {
+            match self.start(&deciding, moves)? {
+                Step::Decided(rejection) => break rejection,
+                Step::Moved => moves += 1,
+                Step::InLine(waiting) => {
+                    let (line, plan) = *waiting;
+                    let granted = self.locking.wait(line, &stream, patience).await;
+                    let granted = Self::note(&mut self.lost, granted)?;
+                    match self.resume(&deciding, granted, plan)? {
+                        Step::Decided(rejection) => break rejection,
+                        _ => moves += 1,
+                    }
+                }
+            }
+        };
+        if let Some(rejection) = rejection {
+            return Ok(Staged::Rejected(rejection));
         }
         let branch = typed::<A>(&mut self.branches, index)?;
-        let stream = Arc::clone(&branch.stream);
-        let begun = begin::<A>(&mut self.locking, branch, &stream, command, patience).await;
-        let (running, snapshot, scope) = Self::note(&mut self.lost, begun)?;
-        self.now = self.now.max(handle.shared.clock.now()).max(snapshot.decided_at);
-        let context = Context { now: self.now, services: &*handle.services, scope: &scope };
-        let decided = A::decide(&snapshot.state, command, &context);
-        let staged = branch.events().len();
-        let decided = decided.map(|events| interned(handle, branch, &snapshot, events));
-        drop(snapshot);
-        match decided {
-            Err(rejection) => {
-                branch.depend(running.into_held(), Wish { scope, access: Access::Exclusive });
-                Ok(Staged::Rejected(rejection))
-            }
-            Ok(events) => {
-                branch.stage(events, &scope, room)?;
-                branch.depend(running.into_held(), Wish { scope, access: Access::Exclusive });
-                Ok(Staged::Accepted(branch.events().get(staged..).unwrap_or_default()))
-            }
+        Ok(Staged::Accepted(branch.events().get(staged..).unwrap_or_default()))
+    }
+
+    /// A command's step, as far as it goes without waiting.
+    fn start<'s, A: Aggregate>(
+        &mut self,
+        deciding: &Deciding<'s, A>,
+        moves: u32,
+    ) -> Result<Step<'s, A>, Error> {
+        let Deciding { stream, command, index, .. } = *deciding;
+        let room = self.room();
+        let Self { branches, locking, lost, now, .. } = self;
+        let branch = typed::<A>(branches, index)?;
+        let Locking { shared, owner, effort, .. } = &*locking;
+        let log = &shared.log;
+        if locking.options.wait == Wait::SkipLocked {
+            let see = |snapshot| {
+                branch.check_unchanged()?;
+                branch.see(snapshot)
+            };
+            let chosen = locking::choose(stream, log, command, (owner.as_ref(), effort.turn), see);
+            let (running, snapshot, scope) = Self::note(lost, chosen)?;
+            return deciding.finish(branch, running, snapshot, scope, room, now);
         }
+        if !effort.turn {
+            let (running, snapshot) = Self::note(lost, locking.begin_with_checks(branch, stream))?;
+            let scope = A::scope(&snapshot.state, command);
+            return deciding.finish(branch, running, snapshot, scope, room, now);
+        }
+        let plan = Plan::new(&branch.see(stream.look(log)?)?, command, moves);
+        match locking.ask(stream, plan.locks(), Access::Exclusive)? {
+            Asked::Granted(running, snapshot) => deciding.turn(branch, running, snapshot, plan, room, now),
+            Asked::InLine(line) => Ok(Step::InLine(Box::new((line, plan)))),
+        }
+    }
+
+    /// As the holder of the locks that a command's step waited for.
+    fn resume<'s, A: Aggregate>(
+        &mut self,
+        deciding: &Deciding<'s, A>,
+        (running, snapshot): (Running<'s, A>, Snapshot<A>),
+        plan: Plan,
+    ) -> Result<Step<'s, A>, Error> {
+        let room = self.room();
+        let branch = typed::<A>(&mut self.branches, deciding.index)?;
+        deciding.turn(branch, running, snapshot, plan, room, &mut self.now)
     }
 
     /// What a handle says about its commands holds for those of a transaction too.
@@ -208,8 +258,11 @@ impl Transaction {
 
 /// The branch at an index, whose type is known by its name.
 fn typed<A: Aggregate>(branches: &mut [Box<dyn AnyBranch>], index: usize) -> Result<&mut Branch<A>, Error> {
-    let branch = branches.get_mut(index).and_then(|branch| branch.as_any_mut().downcast_mut());
-    branch.ok_or(Error::NotRegistered { aggregate: A::TYPE })
+    // Not `ok_or`: the error would be made, and dropped, each time.
+    match branches.get_mut(index).and_then(|branch| branch.as_any_mut().downcast_mut()) {
+        Some(branch) => Ok(branch),
+        None => Err(Error::NotRegistered { aggregate: A::TYPE }),
+    }
 }
 
 fn view<A: Aggregate>(shared: &Shared, seen: Snapshot<A>, staged: bool) -> View<A> {
@@ -217,81 +270,68 @@ fn view<A: Aggregate>(shared: &Shared, seen: Snapshot<A>, staged: bool) -> View<
     View { state: seen.state, version: seen.version, position: seen.position, durable }
 }
 
-/// What a new stream has in common with others is shared before the stream keeps it.
-fn interned<A: Aggregate>(
-    handle: &Handle<A>,
-    branch: &Branch<A>,
-    snapshot: &Snapshot<A>,
-    events: Events<A::Event>,
-) -> Events<A::Event> {
-    if snapshot.version > 0 || !branch.events().is_empty() {
-        return events;
-    }
-    let mut pool = handle.registry.interner.again();
-    events.map(|event| A::intern(event, &mut pool))
+/// A command's step.
+struct Deciding<'s, A: Aggregate> {
+    handle: &'s Handle<A>,
+    stream: &'s Arc<Stream<A>>,
+    command: &'s A::Command,
+    /// Which branch.
+    index: usize,
 }
 
-/// The state for a command, with what it depends on locked or noted.
-async fn begin<'s, A: Aggregate>(
-    locking: &mut Locking,
-    branch: &mut Branch<A>,
-    stream: &'s Arc<Stream<A>>,
-    command: &A::Command,
-    patience: &mut Patience<'_>,
-) -> Result<(Running<'s, A>, Snapshot<A>, Scope), Error> {
-    if locking.options.wait == Wait::SkipLocked {
-        return begin_skipping(locking, branch, stream, command, patience).await;
-    }
-    if !locking.effort.turn {
-        let (running, snapshot) = locking.begin_with_checks(branch, stream)?;
-        let scope = A::scope(&snapshot.state, command);
-        return Ok((running, snapshot, scope));
-    }
-    let mut moves = 0;
-    loop {
-        let seen = stream.look(&locking.shared.log)?;
-        let seen = branch.see(seen)?;
-        let planned = A::scope(&seen.state, command);
-        let version = seen.version;
-        drop(seen);
-        let whole = moves >= MOVES_BEFORE_WHOLE;
-        let scope = if whole { Scope::Whole } else { planned.clone() };
-        let wish = Wish { scope, access: Access::Exclusive };
-        let (running, snapshot) = locking.begin(branch, stream, &wish, patience).await?;
-        if version == snapshot.version {
-            return Ok((running, snapshot, planned));
-        }
-        let now = A::scope(&snapshot.state, command);
-        if whole || now == planned {
-            return Ok((running, snapshot, now));
-        }
-        moves += 1;
-    }
+/// How far a command's step came without waiting.
+enum Step<'s, A: Aggregate> {
+    /// Its events are staged, or it was rejected.
+    Decided(Option<A::Rejection>),
+    /// Other parts are to be locked: start again.
+    Moved,
+    /// In line for what it planned to lock.
+    InLine(Box<(InLine<'s, A>, Plan)>),
 }
 
-/// As [`begin`], for a command that chooses among what nobody else has locked.
-async fn begin_skipping<'s, A: Aggregate>(
-    locking: &mut Locking,
-    branch: &mut Branch<A>,
-    stream: &'s Arc<Stream<A>>,
-    command: &A::Command,
-    patience: &mut Patience<'_>,
-) -> Result<(Running<'s, A>, Snapshot<A>, Scope), Error> {
-    let owner = locking.owner(patience).await;
-    let log = &locking.shared.log;
-    for _ in 0..CHOICES {
-        let (mut running, snapshot, locked) = Running::begin_choosing(stream, log, Some(owner.number))?;
-        branch.check_unchanged()?;
+impl<'s, A: Aggregate> Deciding<'s, A> {
+    /// Goes on as the holder of the locks, unless others are to be locked by now.
+    fn turn(
+        &self,
+        branch: &mut Branch<A>,
+        running: Running<'s, A>,
+        snapshot: Snapshot<A>,
+        plan: Plan,
+        room: usize,
+        now: &mut Timestamp,
+    ) -> Result<Step<'s, A>, Error> {
         let snapshot = branch.see(snapshot)?;
-        let scope = A::scope_skipping(&snapshot.state, command, &locked)
-            .map_err(|why| Error::InvalidCommand { why })?;
-        if !locking.effort.turn {
-            return Ok((running, snapshot, scope));
-        }
-        drop(snapshot);
-        if let Some(snapshot) = running.lock_unchanged(log, &scope, Some(&owner))? {
-            return Ok((running, branch.see(snapshot)?, scope));
+        match plan.check(&snapshot, self.command) {
+            Some(scope) => self.finish(branch, running, snapshot, scope, room, now),
+            None => Ok(Step::Moved),
         }
     }
-    Err(Error::WouldBlock { stream: stream.name.clone() })
+
+    /// Decides, and stages what comes of it, in at most `room` bytes.
+    fn finish(
+        &self,
+        branch: &mut Branch<A>,
+        running: Running<'s, A>,
+        snapshot: Snapshot<A>,
+        scope: Scope,
+        room: usize,
+        now: &mut Timestamp,
+    ) -> Result<Step<'s, A>, Error> {
+        let Handle { shared, services, registry, .. } = self.handle;
+        *now = (*now).max(shared.clock.now()).max(snapshot.decided_at);
+        let context = Context { now: *now, services: &**services, scope: &scope };
+        let decided = A::decide(&snapshot.state, self.command, &context);
+        let new = branch.is_new(&snapshot);
+        drop(snapshot);
+        let rejection = match decided {
+            Err(rejection) => Some(rejection),
+            Ok(events) => {
+                let events = if new { registry.intern(events) } else { events };
+                branch.stage(events, &scope, room)?;
+                None
+            }
+        };
+        branch.depend(running.into_held(), Wish { scope, access: Access::Exclusive });
+        Ok(Step::Decided(rejection))
+    }
 }

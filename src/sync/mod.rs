@@ -9,7 +9,7 @@ mod wait;
 #[cfg(all(test, shuttle))]
 pub(crate) use imp::restart_time;
 pub(crate) use imp::{
-    AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, MutexGuard, Thread, ThreadId, current,
+    AtomicBool, AtomicU64, AtomicUsize, JoinHandle, Mutex, MutexGuard, Thread, ThreadId, current, current_id,
     parallelism, spawn,
 };
 pub(crate) use line::{Line, Place};
@@ -28,6 +28,13 @@ mod imp {
 
     pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name(name.into()).spawn(body)
+    }
+
+    /// Which thread this is. The standard library's way to ask takes a share of the thread each time.
+    pub(crate) fn current_id() -> ThreadId {
+        thread_local!(static ID: ThreadId = current().id());
+        // A thread that ends has given its own back already.
+        ID.try_with(|id| *id).unwrap_or_else(|_| current().id())
     }
 
     /// How many threads can run at once, as far as the system says.
@@ -79,6 +86,10 @@ mod imp {
         pub(crate) fn lock(&self) -> shuttle::sync::MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
         }
+    }
+
+    pub(crate) fn current_id() -> ThreadId {
+        current().id()
     }
 
     pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::imp::{is_past, park_until};
-use super::{Mutex, Thread, ThreadId, Timer, current};
+use super::{Mutex, Thread, ThreadId, Timer, current, current_id};
 
 /// A place in some line. Whoever owns the line signals it, once; whoever waits sees that at its
 /// next look, however late.
@@ -217,7 +217,7 @@ impl<'t> Patience<'t> {
 
     pub(crate) async fn caller(&self) -> Caller {
         match self.mode {
-            Mode::Thread => Caller::Thread(current().id()),
+            Mode::Thread => Caller::Thread(current_id()),
             Mode::Task(_) => poll_fn(|cx| Poll::Ready(Caller::Task(cx.waker().clone()))).await,
         }
     }

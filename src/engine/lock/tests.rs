@@ -89,6 +89,7 @@ struct World<'d> {
     deadlocks: &'d Deadlocks,
     tables: [Arc<Table>; TABLES],
     parties: Vec<Party<'d>>,
+    probes: bool,
 }
 
 impl<'d> World<'d> {
@@ -101,7 +102,7 @@ impl<'d> World<'d> {
             let caller = Caller::Task(Waker::from(Arc::new(Somebody)));
             Party { owner: Some(Arc::new(deadlocks.owner(caller))), holds: Vec::new(), waits: None }
         });
-        Self { deadlocks, tables, parties: parties.collect() }
+        Self { deadlocks, tables, parties: parties.collect(), probes: false }
     }
 
     fn go(&mut self, step: Step) {
@@ -127,7 +128,9 @@ impl<'d> World<'d> {
         let mut wakes = Wakes::default();
         let (ticket, waiter) = {
             let mut locks = self.tables[table].locks.lock();
-            let free = owner.as_ref().map(|owner| locks.is_free(&scope, access, owner.number));
+            // Only every other time: it also enters whoever is alone.
+            self.probes = !self.probes;
+            let free = self.probes.then(|| locks.is_free(&scope, access, owner.as_ref()));
             let requested = locks.request(&scope, access, owner.as_ref(), &mut wakes);
             assert!(free.is_none_or(|free| free == requested.1.is_none()), "what is free is granted");
             requested
