@@ -1,13 +1,13 @@
 //! The end of a transaction: one entry over all its streams, or none.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::Shared;
 use super::branch::AnyLocked;
 use super::commit::Refusal;
+use super::locking::Locking;
 use super::staged::Committed;
 use super::transaction::Transaction;
 use crate::clock::Timestamp;
@@ -32,20 +32,13 @@ impl Transaction {
         if let Some(lost) = &self.lost {
             return Err(lost.clone());
         }
-        let shared = Arc::clone(&self.locking.shared);
-        let log = &*shared.log;
-        let mut sections = Vec::new();
-        if let Some(metadata) = &self.metadata {
-            let (bytes, limit) = (metadata.bytes(), log.limits().metadata_bytes);
-            if bytes > limit {
-                return Err(Error::MetadataTooLarge { bytes, limit });
-            }
-            put_metadata(&mut sections, metadata);
-        }
+        let sections = self.sections()?;
         let spans: usize = self.branches.iter().map(|branch| branch.entry_bytes()).sum();
         let bytes = entry_bytes(sections.len(), 0, &Draft::new(0)) + spans;
+        let Locking { shared, options, effort, .. } = &self.locking;
+        let (log, effort) = (&shared.log, *effort);
         if self.branches.iter().any(|branch| branch.has_events()) && !log.has_room(bytes)? {
-            if self.locking.options.limit().is_none() {
+            if options.limit().is_none() {
                 log.check_running()?;
                 return Err(Error::Busy { waited: patience.waited() });
             }
@@ -54,9 +47,21 @@ impl Transaction {
         let plan = Plan { sections: &sections, bytes, decided_at: self.now, nudge };
         let position = self.commit_under_mutexes(&plan)?;
         // What was only looked at is durable when all of it is.
-        let wait_for = position.unwrap_or_else(|| log.tail());
-        let effort = self.locking.effort;
+        let wait_for = position.unwrap_or_else(|| self.locking.shared.log.tail());
         Ok((Committed { position: position.unwrap_or(0), decided_at: self.now, effort }, wait_for))
+    }
+
+    /// What the entry carries beside its events.
+    fn sections(&self) -> Result<Vec<u8>, Error> {
+        let mut sections = Vec::new();
+        if let Some(metadata) = &self.metadata {
+            let (bytes, limit) = (metadata.bytes(), self.locking.shared.log.limits().metadata_bytes);
+            if bytes > limit {
+                return Err(Error::MetadataTooLarge { bytes, limit });
+            }
+            put_metadata(&mut sections, metadata);
+        }
+        Ok(sections)
     }
 
     /// The decisive step over all streams at once. Ends the transaction, however it goes.

@@ -70,7 +70,6 @@ impl Corridor {
         let (mut running, waiter) = match self.request(scope).unwrap() {
             Requested::Granted(running, _) => (running, None),
             Requested::Queued(running, waiter) => (running, Some(waiter)),
-            Requested::Taken => unreachable!("it waits"),
         };
         place.seen(|seen| seen.queued = true);
         // Declared after the request: written down before the locks are given back.
