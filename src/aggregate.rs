@@ -94,11 +94,11 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
     /// What is asked.
     type Command: Send + Sync;
 
-    /// What was decided: all that a state is made of.
+    /// What was decided: all that a state is made of. May be serialized more than once, the same each time.
     type Event: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Why the domain said no. Stored like an event unless the options say otherwise; always for a command with an id,
-    /// never for one in a transaction.
+    /// never for one in a transaction. Serialized as an event is.
     type Rejection: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// What `decide` may ask of the outside world, injected with the handle.

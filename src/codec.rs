@@ -34,29 +34,27 @@ pub(crate) fn encode_to<T: Serialize>(
 ) -> Result<(), EncodeFailure> {
     let mut bounded = Bounded { put, room, overrun: false };
     match bincode::serde::encode_into_writer(value, &mut bounded, config()) {
+        // Whatever a user's `Serialize` has made of it.
+        _ if bounded.overrun => Err(EncodeFailure::TooLarge),
         Ok(()) => Ok(()),
-        Err(_) if bounded.overrun => Err(EncodeFailure::TooLarge),
         Err(error) => Err(EncodeFailure::Serde(error.to_string())),
     }
 }
 
-/// Puts the bytes of `value` at the beginning of `room`, and says how many they are; none if they do not fit.
+/// Puts the bytes of `value` at the beginning of `room`, and says how many they are; none if they do not fit, or cannot
+/// be had.
 #[inline]
-pub(crate) fn encode_into<T: Serialize>(value: &T, room: &mut [u8]) -> Result<Option<usize>, EncodeFailure> {
-    match bincode::serde::encode_into_slice(value, room, config()) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(EncodeError::UnexpectedEnd) => Ok(None),
-        Err(error) => Err(EncodeFailure::Serde(error.to_string())),
-    }
+pub(crate) fn encode_into<T: Serialize>(value: &T, room: &mut [u8]) -> Option<usize> {
+    let size = room.len();
+    let mut left = Left { room, overrun: false };
+    let encoded = bincode::serde::encode_into_writer(value, &mut left, config());
+    // By the flag, not by the error: a user's `Serialize` may have made another one of it, or none.
+    (encoded.is_ok() && !left.overrun).then_some(size - left.room.len())
 }
 
 /// Tells values apart, the same way in every program that ever opens the file: FNV-1a over their encoding
 /// (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>).
 pub(crate) fn fingerprint<T: Serialize>(value: &T) -> Result<u64, String> {
-    let mut short = [0; 128];
-    if let Ok(Some(bytes)) = encode_into(value, &mut short) {
-        return Ok(fnv(FNV_OFFSET, short.get(..bytes).unwrap_or_default()));
-    }
     let mut hash = FNV_OFFSET;
     match encode_to(value, |bytes| hash = fnv(hash, bytes), MAX_ENTRY_BYTES) {
         Ok(()) => Ok(hash),
@@ -87,6 +85,25 @@ impl<P: FnMut(&[u8])> Writer for Bounded<P> {
         };
         self.room = room;
         (self.put)(bytes);
+        Ok(())
+    }
+}
+
+/// What is left of a place of fixed size.
+struct Left<'r> {
+    room: &'r mut [u8],
+    overrun: bool,
+}
+
+impl Writer for Left<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        let Some((here, left)) = std::mem::take(&mut self.room).split_at_mut_checked(bytes.len()) else {
+            self.overrun = true;
+            return Err(EncodeError::UnexpectedEnd);
+        };
+        here.copy_from_slice(bytes);
+        self.room = left;
         Ok(())
     }
 }

@@ -8,12 +8,12 @@ use smallvec::SmallVec;
 use super::commit::{Change, Commit, Proposal, Refusal};
 use super::handle::Handle;
 use super::lock::Access;
-use super::locking::{self, Asked, InLine, Plan};
+use super::locking::{self, Plan};
 use super::options::{Concurrency, Exhausted, Wait};
 use super::outcome::{Decision, Effort, Outcome};
 use super::rebuild;
 use super::registry::{Registry, Visit};
-use super::stream::{Running, Snapshot, Stream};
+use super::stream::{InLine, Requested, Running, Snapshot, Stream, Wanted};
 use crate::aggregate::{Aggregate, Context};
 use crate::error::{Error, StreamName};
 use crate::log::{Draft, EventKind, entry_bytes, put_answer};
@@ -149,9 +149,10 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
             return self.attempt(stream, running, snapshot, &scope, progress);
         }
         let plan = Plan::new(&stream.look(log)?, self.command, progress.moves);
-        match locking::ask(stream, log, (plan.locks(), Access::Exclusive), None, options.wait)? {
-            Asked::Granted(running, snapshot) => self.turn(stream, running, snapshot, plan, progress),
-            Asked::InLine(line) => Ok(Step::InLine(Box::new((line, plan)))),
+        let (access, waits) = (Access::Exclusive, options.wait.waits());
+        match Running::request(stream, log, &Wanted { scope: plan.locks(), access, owner: None, waits })? {
+            Requested::Granted(running, snapshot) => self.turn(stream, running, snapshot, plan, progress),
+            Requested::Queued(line) => Ok(Step::InLine(Box::new((line, plan)))),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::sync::{MutexGuard, Patience, Wakes};
 pub(super) struct Branch<A: Aggregate> {
     pub(super) stream: Arc<Stream<A>>,
     /// What was looked at, each part of it since a look of its own, and the locks.
-    steps: SmallVec<[Step; 1]>,
+    steps: SmallVec<[Reliance; 1]>,
     staged: Staged<A>,
     /// A state with staged events in it: of this version, with the first so many.
     ahead: Option<(u64, usize, StateArc<A::State>)>,
@@ -35,7 +35,7 @@ pub(super) struct Branch<A: Aggregate> {
     visit: Visit<Arc<Registry<A>>, A>,
 }
 
-struct Step {
+struct Reliance {
     held: Held,
     wish: Wish,
 }
@@ -127,16 +127,20 @@ pub(super) trait AnyLocked {
 }
 
 impl<A: Aggregate> Branch<A> {
-    pub(super) fn new(stream: Arc<Stream<A>>, visit: Visit<Arc<Registry<A>>, A>, entry_bytes: usize) -> Self {
+    pub(super) fn new(
+        stream: Arc<Stream<A>>,
+        visit: Visit<Arc<Registry<A>>, A>,
+        entry_bytes: usize,
+    ) -> Box<Self> {
         let draft = Draft::new(entry_bytes);
-        Self {
+        Box::new(Self {
             stream,
             steps: SmallVec::new(),
             staged: Staged { events: SmallVec::new(), touched: SmallVec::new(), draft },
             ahead: None,
             aftermath: Aftermath { replaced: SmallVec::new(), original: None, panic: None, fenced: false },
             visit,
-        }
+        })
     }
 
     /// Whether the stream has a version, or will have one.
@@ -179,7 +183,7 @@ impl<A: Aggregate> Branch<A> {
 
     /// Notes what the transaction depends on from here on.
     pub(super) fn depend(&mut self, held: Held, wish: Wish) {
-        self.steps.push(Step { held, wish });
+        self.steps.push(Reliance { held, wish });
     }
 
     /// Whether what was looked at so far still is as it was.
@@ -310,7 +314,7 @@ struct Locked<'b, A: Aggregate> {
     inner: MutexGuard<'b, Inner<A>>,
     stream: &'b Stream<A>,
     registry: &'b Registry<A>,
-    steps: &'b mut [Step],
+    steps: &'b mut [Reliance],
     staged: &'b Staged<A>,
     aftermath: &'b mut Aftermath<A>,
 }
@@ -337,7 +341,7 @@ impl<A: Aggregate> AnyLocked for Locked<'_, A> {
             return Ok(None);
         }
         self.stream.check(&self.inner, log)?;
-        for Step { held, wish } in &mut *self.steps {
+        for Reliance { held, wish } in &mut *self.steps {
             let refusal =
                 held.verify(&mut self.inner, &self.stream.name, &wish.scope, wish.access, log, wakes)?;
             if refusal.is_some() {

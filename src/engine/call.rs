@@ -236,6 +236,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
         let handle = self.handle;
         handle.shared.log.check_open()?;
         handle.check_id(id)?;
+        // An id and a little metadata.
         let mut sections = Vec::with_capacity(64);
         let (of_handle, own) = (handle.metadata.as_deref(), self.own.as_deref());
         let metadata = match (of_handle, own.and_then(|own| own.metadata.as_ref())) {

@@ -1,6 +1,7 @@
 //! Locks on scopes: shared or exclusive, first come first served, exact, all of a request at once.
 //!
-//! Every part that somebody wants has a line; its heads own it: one request, or several that share. A request
+//! Every part that somebody wants has a line; its heads own it: one request, or several that share. Only a request that
+//! came when there was no other stands nowhere: it holds, and is entered where it belongs when somebody else looks. A request
 //! enters all its lines in one step under the stream's mutex, so any two requests stand in the same order
 //! wherever they meet, and requests that are made all at once cannot form a cycle of waiting. A request for the whole
 //! waits until those who came before have left; whoever comes while it waits or holds stands behind it.
@@ -32,8 +33,8 @@ pub(crate) enum Access {
 #[derive(Default)]
 pub(crate) struct Locks {
     requests: Slab<Request>,
-    /// The only request there is, if it came when there was none. It holds what it asked for and stands nowhere until
-    /// somebody else looks: most come and go before that.
+    /// The only request there is, if it came when there was none. It holds what it asked for, and is in none of what follows
+    /// until somebody else looks: most come and go before that.
     alone: Option<usize>,
     parts: HashMap<Part, Line, RandomState>,
     /// Requests that stand in lines of parts, and holders of the whole.
@@ -294,7 +295,8 @@ impl Locks {
             debug_assert!(false, "a ticket released twice");
             return;
         };
-        if self.alone.take().is_some() {
+        if let Some(alone) = self.alone.take() {
+            debug_assert_eq!(alone, id, "alone beside another");
             return;
         }
         if let Some(number) = request.number()
@@ -326,7 +328,7 @@ impl Locks {
         self.admit(wakes);
     }
 
-    /// Whether a transaction of this caller has requests here.
+    /// Whether a transaction of this caller has requests here beside the one of who asks.
     pub(crate) fn has_owner_of(&self, caller: &Caller) -> bool {
         self.owners.values().any(|own| own.owner.caller.is(caller))
     }

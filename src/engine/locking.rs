@@ -6,14 +6,14 @@ use super::Shared;
 use super::branch::Branch;
 use super::deadlock::{Owner, Waited};
 use super::lock::{Access, Ticket};
-use super::options::{Options, Wait};
+use super::options::Options;
 use super::outcome::Effort;
-use super::stream::{Requested, Running, Snapshot, Stream, Wanted};
+use super::stream::{InLine, Requested, Running, Snapshot, Stream, Wanted};
 use crate::aggregate::Aggregate;
 use crate::error::{Error, StreamName};
 use crate::log::Log;
 use crate::scope::Scope;
-use crate::sync::{Patience, Waiter};
+use crate::sync::Patience;
 
 /// How often a command that skips what is locked chooses anew because somebody else was faster.
 const CHOICES: u32 = if cfg!(all(test, shuttle)) { 2 } else { 64 };
@@ -67,37 +67,6 @@ impl Plan {
         }
         let now = A::scope(&locked.state, command);
         (self.whole || now == self.scope).then_some(now)
-    }
-}
-
-/// In line for locks. The waiter goes last: what it holds of a task is dropped with no mutex held.
-pub(super) struct InLine<'s, A: Aggregate> {
-    running: Running<'s, A>,
-    waiter: Arc<Waiter>,
-}
-
-/// What became of asking for locks.
-pub(super) enum Asked<'s, A: Aggregate> {
-    Granted(Running<'s, A>, Snapshot<A>),
-    InLine(InLine<'s, A>),
-}
-
-/// Asks for locks, as a transaction or as a command.
-///
-/// # Errors
-///
-/// [`Error::WouldBlock`] if they are not to be had at once, and it is not to wait.
-pub(super) fn ask<'s, A: Aggregate>(
-    stream: &'s Stream<A>,
-    log: &Log,
-    (scope, access): (&Scope, Access),
-    owner: Option<&Arc<Owner>>,
-    wait: Wait,
-) -> Result<Asked<'s, A>, Error> {
-    let waits = matches!(wait, Wait::AtMost(_));
-    match Running::request(stream, log, &Wanted { scope, access, owner, waits })? {
-        Requested::Granted(running, snapshot) => Ok(Asked::Granted(running, snapshot)),
-        Requested::Queued(running, waiter) => Ok(Asked::InLine(InLine { running, waiter })),
     }
 }
 
@@ -201,9 +170,9 @@ impl Locking {
             return self.begin_with_checks(branch, stream);
         }
         self.be_somebody(patience).await;
-        let (running, snapshot) = match self.ask(stream, &wish.scope, wish.access)? {
-            Asked::Granted(running, snapshot) => (running, snapshot),
-            Asked::InLine(line) => self.wait(line, stream, patience).await?,
+        let (running, snapshot) = match self.request(stream, &wish.scope, wish.access)? {
+            Requested::Granted(running, snapshot) => (running, snapshot),
+            Requested::Queued(line) => self.wait(line, stream, patience).await?,
         };
         Ok((running, branch.see(snapshot)?))
     }
@@ -220,13 +189,14 @@ impl Locking {
         Ok((running, branch.see(snapshot)?))
     }
 
-    pub(super) fn ask<'s, A: Aggregate>(
+    pub(super) fn request<'s, A: Aggregate>(
         &self,
         stream: &'s Stream<A>,
         scope: &Scope,
         access: Access,
-    ) -> Result<Asked<'s, A>, Error> {
-        ask(stream, &self.shared.log, (scope, access), self.owner.as_ref(), self.options.wait)
+    ) -> Result<Requested<'s, A>, Error> {
+        let (owner, waits) = (self.owner.as_ref(), self.options.wait.waits());
+        Running::request(stream, &self.shared.log, &Wanted { scope, access, owner, waits })
     }
 
     pub(super) async fn wait<'s, A: Aggregate>(

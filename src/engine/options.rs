@@ -34,6 +34,13 @@ pub enum Wait {
     SkipLocked,
 }
 
+impl Wait {
+    /// Whether to wait for locks at all.
+    pub(crate) fn waits(self) -> bool {
+        matches!(self, Self::AtMost(_))
+    }
+}
+
 impl Default for Wait {
     fn default() -> Self {
         Self::AtMost(Duration::from_secs(5))

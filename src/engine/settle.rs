@@ -44,8 +44,8 @@ impl Transaction {
             }
             log.wait_for_room(bytes, patience).await?;
         }
-        let plan = Plan { sections: &sections, bytes, decided_at: self.now, nudge };
-        let position = self.commit_under_mutexes(&plan)?;
+        let common = Common { sections: &sections, bytes, decided_at: self.now, nudge };
+        let position = self.commit_under_mutexes(&common)?;
         // What was only looked at is durable when all of it is.
         let wait_for = position.unwrap_or_else(|| self.locking.shared.log.tail());
         Ok((Committed { position: position.unwrap_or(0), decided_at: self.now, effort }, wait_for))
@@ -65,7 +65,7 @@ impl Transaction {
     }
 
     /// The decisive step over all streams at once. Ends the transaction, however it goes.
-    fn commit_under_mutexes(&mut self, plan: &Plan<'_>) -> Result<Option<u64>, Error> {
+    fn commit_under_mutexes(&mut self, common: &Common<'_>) -> Result<Option<u64>, Error> {
         let Self { branches, locking, .. } = self;
         let shared = &*locking.shared;
         let mut wakes = Wakes::default();
@@ -77,13 +77,11 @@ impl Transaction {
             }
             // Not by address: the same run takes the same steps again.
             by_name.sort_unstable_by(|(_, one), (_, other)| one.name().cmp(other.name()));
-            let mut locked: SmallVec<[_; 4]> = SmallVec::new();
-            for (step, branch) in by_name {
-                locked.push((step, branch.lock()));
-            }
+            let mut locked: SmallVec<[_; 4]> =
+                by_name.into_iter().map(|(step, branch)| (step, branch.lock())).collect();
             // Stored in the order of the steps: what an entry is does not hang on what streams are called.
             locked.sort_unstable_by_key(|(step, _)| *step);
-            let result = plan.commit(&mut locked, shared, &mut wakes);
+            let result = common.commit(&mut locked, shared, &mut wakes);
             for (_, branch) in &mut locked {
                 branch.end(&mut wakes);
             }
@@ -124,7 +122,7 @@ impl Transaction {
 }
 
 /// What an entry over several streams is, beside what they say.
-struct Plan<'p> {
+struct Common<'p> {
     sections: &'p [u8],
     bytes: usize,
     decided_at: Timestamp,
@@ -133,7 +131,7 @@ struct Plan<'p> {
 
 type Refused = (StreamName, Refusal);
 
-impl Plan<'_> {
+impl Common<'_> {
     /// With the mutexes of all streams held: check all, apply all, append, number all.
     fn commit(
         &self,
@@ -160,10 +158,8 @@ impl Plan<'_> {
                 return Ok(Err((branch.name().clone(), refusal)));
             }
         }
-        let mut spans: SmallVec<[NewSpan<'_>; 4]> = SmallVec::new();
-        for span in locked.iter().filter_map(|(_, branch)| branch.span()) {
-            spans.push(span);
-        }
+        let spans: SmallVec<[NewSpan<'_>; 4]> =
+            locked.iter().filter_map(|(_, branch)| branch.span()).collect();
         if spans.is_empty() {
             return Ok(Ok(None));
         }

@@ -98,7 +98,7 @@ pub struct Lock {
 impl Lock {
     pub(super) fn new<A: Aggregate>(handle: &Handle<A>, id: &str) -> Self {
         let wish = Wish { scope: Scope::Whole, access: Access::Exclusive };
-        let branch = branch_of(handle, id, false).map(|it| Box::new(it) as Box<dyn AnyBranch>);
+        let branch = branch_of(handle, id, false).map(|it| it as Box<dyn AnyBranch>);
         Self { branch, shared: Arc::clone(&handle.shared), aggregate: A::TYPE, wish }
     }
 
@@ -118,7 +118,7 @@ pub(super) fn branch_of<A: Aggregate>(
     handle: &Handle<A>,
     id: &str,
     create: bool,
-) -> Result<Branch<A>, Error> {
+) -> Result<Box<Branch<A>>, Error> {
     handle.check_id(id)?;
     let visit = handle.registry.visit(id, create)?;
     let Some(stream) = visit.stream().map(Arc::clone) else {

@@ -110,8 +110,15 @@ pub(crate) struct Running<'s, A: Aggregate> {
 pub(crate) enum Requested<'s, A: Aggregate> {
     /// Granted at once.
     Granted(Running<'s, A>, Snapshot<A>),
-    /// Signaled when granted.
-    Queued(Running<'s, A>, Arc<Waiter>),
+    /// In line.
+    Queued(InLine<'s, A>),
+}
+
+/// An attempt that waits for its locks. Signaled when they are granted. The waiter goes last: what it holds of a task is
+/// dropped with no mutex held.
+pub(crate) struct InLine<'s, A: Aggregate> {
+    pub(crate) running: Running<'s, A>,
+    pub(crate) waiter: Arc<Waiter>,
 }
 
 /// What is asked for, and by whom.
@@ -244,7 +251,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
             let (ticket, waiter) = inner.locks.request(scope, access, owner, &mut wakes);
             let mut held = Held { since: None, ticket: Some(ticket) };
             match waiter {
-                Some(waiter) => Requested::Queued(Self { stream, held }, waiter),
+                Some(waiter) => Requested::Queued(InLine { running: Self { stream, held }, waiter }),
                 None => {
                     let snapshot = held.start(&mut inner);
                     Requested::Granted(Self { stream, held }, snapshot)

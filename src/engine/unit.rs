@@ -6,11 +6,11 @@ use super::Shared;
 use super::branch::{AnyBranch, Branch};
 use super::handle::Handle;
 use super::lock::Access;
-use super::locking::{self, Asked, InLine, Locking, Plan, Wish};
+use super::locking::{self, Locking, Plan, Wish};
 use super::options::Wait;
 use super::outcome::View;
 use super::staged::{Lock, Staged, branch_of};
-use super::stream::{Running, Snapshot, Stream};
+use super::stream::{InLine, Requested, Running, Snapshot, Stream};
 use super::transaction::Transaction;
 use crate::aggregate::{Aggregate, Context, Events};
 use crate::clock::Timestamp;
@@ -39,7 +39,7 @@ impl Transaction {
             }
             return Err(Error::UnknownStream { stream: handle.name(id) });
         }
-        self.branches.push(Box::new(branch_of(handle, id, create)?));
+        self.branches.push(branch_of(handle, id, create)?);
         Ok(self.branches.len() - 1)
     }
 
@@ -154,20 +154,21 @@ impl Transaction {
         self.locking.be_somebody(patience).await;
         let deciding = Deciding { handle, stream: &stream, command, index };
         let mut moves = 0;
+        let mut step = self.start(&deciding, moves)?;
         let rejection = loop {
-            match self.start(&deciding, moves)? {
+            step = match step {
                 Step::Decided(rejection) => break rejection,
-                Step::Moved => moves += 1,
+                Step::Moved => {
+                    moves += 1;
+                    self.start(&deciding, moves)?
+                }
                 Step::InLine(waiting) => {
                     let (line, plan) = *waiting;
                     let granted = self.locking.wait(line, &stream, patience).await;
                     let granted = Self::note(&mut self.lost, granted)?;
-                    match self.resume(&deciding, granted, plan)? {
-                        Step::Decided(rejection) => break rejection,
-                        _ => moves += 1,
-                    }
+                    self.resume(&deciding, granted, plan)?
                 }
-            }
+            };
         };
         if let Some(rejection) = rejection {
             return Ok(Staged::Rejected(rejection));
@@ -203,9 +204,11 @@ impl Transaction {
             return deciding.finish(branch, running, snapshot, scope, room, now);
         }
         let plan = Plan::new(&branch.see(stream.look(log)?)?, command, moves);
-        match locking.ask(stream, plan.locks(), Access::Exclusive)? {
-            Asked::Granted(running, snapshot) => deciding.turn(branch, running, snapshot, plan, room, now),
-            Asked::InLine(line) => Ok(Step::InLine(Box::new((line, plan)))),
+        match locking.request(stream, plan.locks(), Access::Exclusive)? {
+            Requested::Granted(running, snapshot) => {
+                deciding.turn(branch, running, snapshot, plan, room, now)
+            }
+            Requested::Queued(line) => Ok(Step::InLine(Box::new((line, plan)))),
         }
     }
 

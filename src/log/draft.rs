@@ -34,16 +34,9 @@ impl Draft {
         self.put_varint(u64::from(schema) << 1 | rejection);
         // One byte holds the length of nearly every event; a longer one moves its payload.
         self.put_byte(0);
-        let failed = |failure| match failure {
-            EncodeFailure::TooLarge => Self::too_large(self.limit),
-            EncodeFailure::Serde(cause) => Error::Encode { cause: cause.into() },
-        };
         let (start, end) = (self.len, SHORT.min(self.limit));
-        // An event that turns out not to fit is encoded again, into memory that grows.
-        let fits = match self.short.get_mut(start..end) {
-            Some(room) => encode_into(value, room).map_err(failed)?,
-            None => None,
-        };
+        // An event that does not fit is encoded again, into memory that grows; one that fails says there why.
+        let fits = self.short.get_mut(start..end).and_then(|room| encode_into(value, room));
         let Some(bytes) = fits else { return self.push_long(value) };
         self.len += bytes;
         if let Some(length) = self.short.get_mut(start - 1) {
@@ -173,6 +166,88 @@ mod tests {
             let pushed = draft.push(EventKind::Event, 1, &payload);
             prop_assert!(draft.bytes().len() <= limit + MAX_VARINT);
             prop_assert_eq!(pushed.is_ok(), payload.len() + if payload.len() < 251 { 3 } else { 5 } <= limit);
+        }
+    }
+
+    /// A `Serialize` that makes an error of its own of whatever it meets, or none.
+    struct Stubborn {
+        payload: Vec<u8>,
+        says: bool,
+    }
+
+    impl Serialize for Stubborn {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeTuple;
+            let mut pair = serializer.serialize_tuple(2)?;
+            match pair.serialize_element(&self.payload) {
+                Err(error) if self.says => {
+                    return Err(serde::ser::Error::custom(format!("wrapped: {error}")));
+                }
+                Err(_) | Ok(()) => {}
+            }
+            pair.end()
+        }
+    }
+
+    #[test]
+    fn what_a_serialize_makes_of_an_error_changes_nothing() {
+        for says in [true, false] {
+            for len in [10, 90, 91, 92, 93, 94, 100, 200] {
+                let payload = vec![7; len];
+                let mut draft = Draft::new(150);
+                let pushed = draft.push(EventKind::Event, 1, &Stubborn { payload: payload.clone(), says });
+                match pushed {
+                    Ok(()) => {
+                        let mut cursor = Cursor(draft.bytes());
+                        assert_eq!(cursor.varint(), Ok(2));
+                        let stored: Vec<u8> = crate::log::decode(cursor.block().unwrap()).unwrap();
+                        assert_eq!(stored, payload);
+                    }
+                    Err(error) => assert!(len == 200 && matches!(error, Error::TooLarge { .. }), "{error:?}"),
+                }
+            }
+        }
+    }
+
+    /// The bytes that the format asks for.
+    fn plain(events: &[(u16, usize)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (schema, len) in events {
+            let mut payload = Vec::new();
+            crate::codec::encode_to(&vec![1u8; *len], |part| payload.extend_from_slice(part), 1 << 20)
+                .unwrap();
+            bytes.put_varint(u64::from(*schema) << 1);
+            bytes.put_block(&payload);
+        }
+        bytes
+    }
+
+    proptest! {
+        /// Several events around every bound: each is there as the format says, or it did not fit.
+        #[test]
+        fn a_draft_takes_what_fits_and_nothing_else(
+            limit in prop_oneof![0..130usize, 240..270usize, Just(usize::MAX)],
+            events in prop::collection::vec(
+                (prop_oneof![Just(1u16), Just(64), Just(u16::MAX)], prop_oneof![0..130usize, 240..270usize]),
+                1..5,
+            ),
+        ) {
+            let (mut draft, mut kept) = (Draft::new(limit), Vec::new());
+            for event in events {
+                let bytes = draft.bytes().len();
+                // A byte that says how long the payload is, before it is known whether more are needed.
+                let (schema, len) = event;
+                let all = [&kept[..], &[event]].concat();
+                let more = usize::from(plain(&[(1, len)]).len() > 0x80 + 2);
+                let fits = plain(&all).len() - more <= limit;
+                prop_assert_eq!(draft.push(EventKind::Event, schema, &vec![1u8; len]).is_ok(), fits);
+                if fits {
+                    kept = all;
+                } else {
+                    draft.truncate(bytes);
+                }
+                prop_assert_eq!(draft.bytes(), plain(&kept));
+            }
         }
     }
 }

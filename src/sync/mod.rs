@@ -33,7 +33,7 @@ mod imp {
     /// Which thread this is. The standard library's way to ask takes a share of the thread each time.
     pub(crate) fn current_id() -> ThreadId {
         thread_local!(static ID: ThreadId = current().id());
-        // A thread that ends has given its own back already.
+        // A thread that is ending may have none any more.
         ID.try_with(|id| *id).unwrap_or_else(|_| current().id())
     }
 

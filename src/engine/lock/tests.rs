@@ -346,3 +346,91 @@ proptest! {
         run(steps);
     }
 }
+
+/// What is asked of one table, by a transaction or a command.
+#[derive(Clone, Debug)]
+enum Ask {
+    Request(Option<usize>, Scope, Access),
+    Release(usize),
+    IsFree(Option<usize>, Scope, Access),
+    Blocks(Scope, Access),
+    Locked(Option<usize>),
+}
+
+fn any_ask() -> impl Strategy<Value = Ask> {
+    let who = || prop::option::weighted(0.7, 0..UNITS);
+    let access = || prop_oneof![Just(Access::Shared), Just(Access::Exclusive)];
+    prop_oneof![
+        4 => (who(), any_scope(), access()).prop_map(|(who, scope, access)| Ask::Request(who, scope, access)),
+        4 => (0..8usize).prop_map(Ask::Release),
+        1 => (who(), any_scope(), access()).prop_map(|(who, scope, access)| Ask::IsFree(who, scope, access)),
+        1 => (any_scope(), access()).prop_map(|(scope, access)| Ask::Blocks(scope, access)),
+        1 => who().prop_map(Ask::Locked),
+    ]
+}
+
+/// All that a table answers. `at_once`: whoever is alone is entered before anybody looks.
+fn answers(asks: &[Ask], at_once: bool) -> Vec<String> {
+    let deadlocks = Deadlocks::default();
+    let somebody = || Arc::new(deadlocks.owner(Caller::Task(Waker::from(Arc::new(Somebody)))));
+    let owners: Vec<Arc<Owner>> = (0..UNITS).map(|_| somebody()).collect();
+    let owner = |who: &Option<usize>| who.map(|who| &owners[who]);
+    let (mut locks, mut stand, mut said) = (Locks::default(), Vec::new(), Vec::new());
+    for ask in asks {
+        let mut wakes = Wakes::default();
+        match ask {
+            // One that waits asks for nothing more.
+            Ask::Request(Some(who), ..)
+                if stand
+                    .iter()
+                    .any(|(other, id)| *other == Some(*who) && !locks.requests[*id].is_granted()) => {}
+            Ask::Request(who, scope, access) => {
+                let access = if who.is_some() { *access } else { Access::Exclusive };
+                let (ticket, waiter) = locks.request(scope, access, owner(who), &mut wakes);
+                said.push(format!("{ticket:?} {}", waiter.is_some()));
+                stand.push((*who, ticket.0));
+            }
+            Ask::Release(index) if *index < stand.len() => {
+                locks.release(Ticket(stand.remove(*index).1), &mut wakes);
+            }
+            Ask::Release(_) => {}
+            Ask::IsFree(who, scope, access) => {
+                said.push(format!("{}", locks.is_free(scope, *access, owner(who))));
+            }
+            Ask::Blocks(scope, access) => said.push(format!("{}", locks.blocks(scope, *access))),
+            Ask::Locked(who) => {
+                let locked = locks.locked_parts(owner(who).map(|owner| owner.number));
+                let parts = (0..=PARTS).map(|part| locked.contains(&Part::number(0, part)));
+                said.push(format!("{:?}", parts.collect::<Vec<_>>()));
+            }
+        }
+        wakes.fire();
+        if at_once {
+            locks.enter_alone();
+        }
+        locks.check();
+        for (_, id) in &stand {
+            let mut in_the_way: Vec<u64> =
+                locks.in_the_way(Ticket(*id)).iter().map(|owner| owner.number).collect();
+            in_the_way.sort_unstable();
+            said.push(format!("{} {in_the_way:?}", locks.requests[*id].is_granted()));
+        }
+    }
+    for (_, id) in stand {
+        let mut wakes = Wakes::default();
+        locks.release(Ticket(id), &mut wakes);
+        wakes.fire();
+    }
+    assert!(locks.is_idle(), "something was left behind");
+    said
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// That whoever is alone stands nowhere is nobody's to notice.
+    #[test]
+    fn who_is_alone_is_as_if_it_stood(asks in vec(any_ask(), 1..25)) {
+        prop_assert_eq!(answers(&asks, false), answers(&asks, true));
+    }
+}

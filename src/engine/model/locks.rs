@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shuttle::thread::{JoinHandle, spawn, yield_now};
 
 use super::super::lock::Access;
-use super::super::stream::{Inner, Requested, Running, Stream, Wanted};
+use super::super::stream::{InLine, Inner, Requested, Running, Stream, Wanted};
 use super::{Hall, customer_part, seat_part};
 use crate::clock::ManualClock;
 use crate::error::{Error, StreamName};
@@ -69,7 +69,7 @@ impl Corridor {
         let place = Place { corridor: self, number: self.announce(scope) };
         let (mut running, waiter) = match self.request(scope).unwrap() {
             Requested::Granted(running, _) => (running, None),
-            Requested::Queued(running, waiter) => (running, Some(waiter)),
+            Requested::Queued(InLine { running, waiter }) => (running, Some(waiter)),
         };
         place.seen(|seen| seen.queued = true);
         // Declared after the request: written down before the locks are given back.
@@ -256,7 +256,7 @@ fn a_stopped_log_lets_every_request_go() {
                 let corridor = corridor.clone();
                 spawn(move || {
                     let requested = corridor.request(&any_scope());
-                    if let Ok(Requested::Queued(mut running, waiter)) = requested {
+                    if let Ok(Requested::Queued(InLine { mut running, waiter })) = requested {
                         assert!(run_blocking(waiter.wait(&mut Patience::of_thread(None))));
                         let granted = running.granted(&corridor.log);
                         assert!(granted.is_ok() || matches!(granted, Err(Error::Closed)));
