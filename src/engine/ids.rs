@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
 
 use foldhash::quality::RandomState;
 use slab::Slab;
@@ -19,6 +20,8 @@ pub(crate) struct Ids {
 struct Table {
     slots: Slab<Known>,
     by_id: HashMap<SmolStr, usize, RandomState>,
+    /// Who waits for the decision of an id, by its slot: apart, because hardly any of those that are kept is waited for.
+    waiting: HashMap<usize, Line, RandomState>,
     /// The slots of the decided ones, the oldest first.
     order: VecDeque<usize>,
 }
@@ -26,14 +29,8 @@ struct Table {
 struct Known {
     id: SmolStr,
     fingerprint: u64,
-    state: State,
-}
-
-enum State {
-    /// Being decided, and who waits for that.
-    Deciding(Line),
-    /// Decided at this position.
-    Decided(u64),
+    /// Where it was decided; none while it is being decided.
+    position: Option<NonZeroU64>,
 }
 
 /// What an id is at the moment.
@@ -63,18 +60,18 @@ impl Ids {
 
     pub(crate) fn claim(&self, id: &SmolStr, fingerprint: u64) -> Claim<'_> {
         let mut table = self.table.lock();
-        let Table { slots, by_id, .. } = &mut *table;
+        let Table { slots, by_id, waiting, .. } = &mut *table;
         match by_id.entry(id.clone()) {
-            Entry::Occupied(known) => match slots.get_mut(*known.get()) {
-                Some(known) if known.fingerprint == fingerprint => match &mut known.state {
-                    State::Deciding(line) => Claim::Deciding(line.enter()),
-                    State::Decided(position) => Claim::Decided(*position),
+            Entry::Occupied(known) => match slots.get(*known.get()) {
+                Some(Known { fingerprint: before, position, .. }) if *before == fingerprint => match position
+                {
+                    None => Claim::Deciding(waiting.entry(*known.get()).or_default().enter()),
+                    Some(position) => Claim::Decided(position.get()),
                 },
                 _ => Claim::Reused,
             },
             Entry::Vacant(new) => {
-                let state = State::Deciding(Line::default());
-                let slot = slots.insert(Known { id: id.clone(), fingerprint, state });
+                let slot = slots.insert(Known { id: id.clone(), fingerprint, position: None });
                 new.insert(slot);
                 Claim::Mine(Claimed { ids: self, slot: Some(slot) })
             }
@@ -85,8 +82,8 @@ impl Ids {
     pub(crate) fn remember(&self, id: &str, fingerprint: u64, position: u64) {
         let id = SmolStr::new(id);
         let mut table = self.table.lock();
-        let state = State::Decided(position);
-        let slot = table.slots.insert(Known { id: id.clone(), fingerprint, state });
+        let position = NonZeroU64::new(position);
+        let slot = table.slots.insert(Known { id: id.clone(), fingerprint, position });
         // Older than what was kept when it came again: then it has a later decision.
         if let Some(before) = table.by_id.insert(id, slot) {
             table.slots.try_remove(before);
@@ -95,32 +92,34 @@ impl Ids {
         table.push(slot, self.keep);
     }
 
+    /// `position`: none if it was given up.
     fn end(&self, slot: usize, position: Option<u64>) {
         let line = {
             let mut table = self.table.lock();
-            let before = match position {
+            match position {
                 None => table.forget(slot),
                 Some(position) => {
-                    let known = table.slots.get_mut(slot);
-                    let before =
-                        known.map(|known| std::mem::replace(&mut known.state, State::Decided(position)));
+                    if let Some(known) = table.slots.get_mut(slot) {
+                        known.position = NonZeroU64::new(position);
+                    }
                     table.push(slot, self.keep);
-                    before
                 }
-            };
-            match before {
-                Some(State::Deciding(line)) => line,
-                _ => return,
             }
+            if table.waiting.is_empty() {
+                return;
+            }
+            table.waiting.remove(&slot)
         };
-        let mut line = line;
-        line.leave().fire();
+        if let Some(mut line) = line {
+            line.leave().fire();
+        }
     }
 
     #[cfg(all(test, shuttle))]
     pub(crate) fn is_idle(&self) -> bool {
         let table = self.table.lock();
-        table.slots.iter().all(|(_, known)| matches!(known.state, State::Decided(_)))
+        table.slots.iter().all(|(_, known)| known.position.is_some())
+            && table.waiting.is_empty()
             && table.slots.len() == table.order.len()
             && table.slots.len() == table.by_id.len()
     }
@@ -135,10 +134,10 @@ impl Table {
         }
     }
 
-    fn forget(&mut self, slot: usize) -> Option<State> {
-        let known = self.slots.try_remove(slot)?;
-        self.by_id.remove(&known.id);
-        Some(known.state)
+    fn forget(&mut self, slot: usize) {
+        if let Some(known) = self.slots.try_remove(slot) {
+            self.by_id.remove(&known.id);
+        }
     }
 }
 
