@@ -79,7 +79,7 @@ fn extras(_: &mut Criterion) {
     let order = order(SHOWS, SEATS, 0.5);
     // Of each pair of shows, only the first is named: the unit takes both.
     let pairs: Vec<_> = order.iter().copied().filter(|(show, _)| show % 2 == 0).collect();
-    let rounds = if is_smoke() { 1 } else { 5 };
+    let rounds = if is_smoke() { 1 } else { 9 };
     for (mode, options) in [("optimistic", Options::optimistic()), ("pessimistic", Options::pessimistic())] {
         in_turns(
             &format!("{} durable operations, {mode}", pairs.len()),

@@ -40,7 +40,7 @@ pub struct Limits {
     /// Default 4 KiB.
     pub metadata_bytes: usize,
     /// How many command ids are remembered, the latest ones, across restarts too. Default 1,000,000. An id
-    /// takes about 150 bytes of memory beside its text; one that is older than all these is decided
+    /// takes about 120 bytes of memory beside its text; one that is older than all these is decided
     /// anew. See [`Call::id`](crate::options::Call::id).
     pub command_ids: usize,
 }
