@@ -224,10 +224,8 @@ impl Locks {
         self.enter_alone();
         let owner = owner.map(|owner| owner.number);
         let holder = owner.filter(|owner| self.owners.get(owner).is_some_and(|own| own.granted > 0));
-        let wants = match holder {
-            Some(holder) => self.without_held(scope.clone(), access, holder),
-            None => scope.clone(),
-        };
+        let left = holder.map(|holder| self.without_held(scope.clone(), access, holder));
+        let wants = left.as_ref().unwrap_or(scope);
         let in_the_way = |other: &Request| {
             let mine = owner.is_some() && other.number() == owner;
             let both_share = access == Access::Shared && other.is_shared();
@@ -241,7 +239,7 @@ impl Locks {
             return false;
         }
         let inside = |other: &Request| other.place != Place::Arriving && !other.wants.is_empty();
-        match &wants {
+        match wants {
             Scope::Whole => !self.requests.iter().any(|(_, other)| inside(other) && in_the_way(other)),
             Scope::Parts(parts) => {
                 let (_, wholes) = self.others(owner);
