@@ -96,6 +96,16 @@ impl Scope {
         Self::Parts(parts.into_iter().collect())
     }
 
+    /// The parts that `fill` puts there. Written in place: a list of parts is several words, and moves slowly.
+    #[inline]
+    pub(crate) fn gather(fill: impl FnOnce(&mut Parts)) -> Self {
+        let mut scope = Self::Parts(Parts::new());
+        if let Self::Parts(parts) = &mut scope {
+            fill(parts);
+        }
+        scope
+    }
+
     /// The named parts, or nothing for [`Scope::Whole`].
     pub fn named(&self) -> &[Part] {
         match self {

@@ -189,6 +189,9 @@ impl Layout {
     /// The list price of this seat in minor units.
     pub fn price(&self, seat: SeatIndex) -> Option<u64> {
         // Asked for every seat that is sold, so without the rest of what a row knows.
+        if let [only] = &self.chart.categories[..] {
+            return (seat.0 < self.chart.seats).then_some(only.price);
+        }
         let row = self.chart.row(self.lookup.run_of(&self.chart, seat.0)?)?;
         self.chart.categories.get(row.category as usize).map(|category| category.price)
     }

@@ -10,7 +10,7 @@ use super::handle::Handle;
 use super::lock::Access;
 use super::locking::{self, Plan};
 use super::options::{Concurrency, Exhausted, Wait};
-use super::outcome::{Decision, Effort, Outcome};
+use super::outcome::{Effort, Outcome};
 use super::rebuild;
 use super::registry::{Registry, Visit};
 use super::stream::{InLine, Requested, Running, Snapshot, Stream, Wanted};
@@ -212,16 +212,15 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         let log = &*shared.log;
         let decided_at = shared.clock.now().max(snapshot.decided_at);
         let context = Context { now: decided_at, services: &*self.handle.services, scope };
+        let (version, effort) = (snapshot.version, progress.effort);
         let decided = A::decide(&snapshot.state, self.command, &context);
-        let version = snapshot.version;
+        let outcome = progress.outcome.insert(Outcome { decided, version, position: 0, decided_at, effort });
         drop(snapshot);
-        let decision = match decided {
-            Ok(events) if version == 0 => Decision::Accepted(self.handle.registry.intern(events)),
-            Ok(events) => Decision::Accepted(events),
-            Err(rejection) => Decision::Rejected(rejection),
-        };
-        let effort = progress.effort;
-        let outcome = progress.outcome.insert(Outcome { decision, version, position: 0, decided_at, effort });
+        if version == 0
+            && let Ok(events) = &mut outcome.decided
+        {
+            self.handle.registry.intern(events);
+        }
         let draft = Draft::new(log.limits().entry_bytes);
         let (touched, answer) = (SmallVec::new(), Vec::new());
         let mut encoded = Encoded { draft, touched, versions: 0, answer, bytes: 0 };
@@ -263,22 +262,23 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         encoded: &mut Encoded,
     ) -> Result<(), Error> {
         let Encoded { draft, touched, versions, answer, bytes } = encoded;
-        match &outcome.decision {
-            Decision::Accepted(events) => {
+        match &outcome.decided {
+            Ok(events) => {
                 for event in events.iter() {
-                    touched.push(stay_in_scope::<A>(&stream.name, scope, event)?);
+                    touched.push(A::touches(event));
                     draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
                 }
+                stay_in_scope(&stream.name, scope, touched)?;
                 *versions = events.len() as u32;
             }
             // A stream is not created by a rejection.
-            Decision::Rejected(rejection) if self.always || self.handle.options.record_rejections => {
+            Err(rejection) if self.always || self.handle.options.record_rejections => {
                 if outcome.version > 0 || self.always {
                     draft.push(EventKind::Rejection, A::EVENT_VERSION, rejection)?;
                 }
                 *versions = u32::from(outcome.version > 0);
             }
-            Decision::Rejected(_) => {}
+            Err(_) => {}
         }
         if self.always && *versions == 0 {
             *answer = self.sections.to_vec();
@@ -299,14 +299,10 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
     ) -> Result<Step<'s, A>, Error> {
         let shared = &self.handle.shared;
         let Some(outcome) = progress.outcome else { return Ok(Step::Again) };
-        let events: &[A::Event] = match &outcome.decision {
-            Decision::Accepted(events) => events,
-            Decision::Rejected(_) => &[],
-        };
         let Encoded { draft, touched, versions, answer, bytes } = encoded;
         let proposal = Proposal {
             scope,
-            change: Change { events, touched, draft, versions: *versions },
+            change: Change { events: outcome.events(), touched, draft, versions: *versions },
             policies: &self.handle.registry.policies,
             decided_at: outcome.decided_at,
             sections: if answer.is_empty() { self.sections } else { answer },
@@ -359,16 +355,11 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
     }
 }
 
-/// What an event touches: only parts of the scope that its decision depended on.
+/// Events touch only parts of the scope that their decision depended on.
 #[inline]
-pub(super) fn stay_in_scope<A: Aggregate>(
-    stream: &StreamName,
-    scope: &Scope,
-    event: &A::Event,
-) -> Result<Scope, Error> {
-    let touches = A::touches(event);
-    match scope.first_outside(&touches) {
-        None => Ok(touches),
+pub(super) fn stay_in_scope(stream: &StreamName, scope: &Scope, touched: &[Scope]) -> Result<(), Error> {
+    match touched.iter().find_map(|touched| scope.first_outside(touched)) {
+        None => Ok(()),
         Some(outside) => Err(Error::OutOfScope { stream: stream.clone(), part: outside.to_string().into() }),
     }
 }

@@ -209,13 +209,14 @@ impl<A: Aggregate> Branch<A> {
         let (bytes, count) = (self.staged.draft.bytes().len(), self.staged.touched.len());
         let part = Partly { staged: &mut self.staged, bytes, count };
         for event in events.iter() {
-            part.staged.touched.push(stay_in_scope::<A>(name, scope, event)?);
+            part.staged.touched.push(A::touches(event));
             part.staged.draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
             let added = part.staged.draft.bytes().len() - bytes;
             if added > room {
                 return Err(Error::TooLarge { bytes: added, limit: room });
             }
         }
+        stay_in_scope(name, scope, part.staged.touched.get(count..).unwrap_or_default())?;
         part.all(events);
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::attempt::Execution;
 use super::handle::Handle;
 use super::history::{Happened, happened};
 use super::ids::{Claim, Claimed};
-use super::outcome::{Decision, Effort, Outcome};
+use super::outcome::{Effort, Outcome};
 use super::receipt::Receipt;
 use super::schema::Schema;
 use crate::aggregate::{Aggregate, Events};
@@ -154,9 +154,10 @@ impl<'h, A: Aggregate> Call<'h, A> {
     pub fn submit(self, stream: impl AsRef<str>, command: &A::Command) -> Result<Receipt<Outcome<A>>, Error> {
         let shared = &self.handle.shared;
         let mut patience = Patience::of_thread(self.handle.options.limit());
-        let mut outcome = None;
-        let position = self.run(stream.as_ref(), command, &mut patience, true, &mut outcome)?;
-        Ok(Receipt::new(Arc::clone(shared), outcome, position))
+        // The outcome is written where it stays.
+        let mut receipt = Receipt::new(Arc::clone(shared), None, 0);
+        receipt.position = self.run(stream.as_ref(), command, &mut patience, true, &mut receipt.outcome)?;
+        Ok(receipt)
     }
 
     /// [`submit`](Self::submit) for a task.
@@ -171,9 +172,10 @@ impl<'h, A: Aggregate> Call<'h, A> {
     ) -> Result<Receipt<Outcome<A>>, Error> {
         let shared = &self.handle.shared;
         let mut patience = Patience::of_task(self.handle.options.limit(), &shared.timer);
-        let mut outcome = None;
-        let position = self.run_async(stream.as_ref(), command, &mut patience, true, &mut outcome).await?;
-        Ok(Receipt::new(Arc::clone(shared), outcome, position))
+        let mut receipt = Receipt::new(Arc::clone(shared), None, 0);
+        let outcome = &mut receipt.outcome;
+        receipt.position = self.run_async(stream.as_ref(), command, &mut patience, true, outcome).await?;
+        Ok(receipt)
     }
 
     /// Leaves the outcome in its place. Returns the position up to which all must be durable before it is.
@@ -347,12 +349,12 @@ fn recorded<A: Aggregate>(
             Happened::Rejection(rejection) => rejected = Some(rejection),
         }
     }
-    let decision = match rejected {
-        Some(rejection) => Decision::Rejected(rejection),
-        None => Decision::Accepted(events.into_iter().collect::<Events<_>>()),
+    let decided = match rejected {
+        Some(rejection) => Err(rejection),
+        None => Ok(events.into_iter().collect::<Events<_>>()),
     };
     let span = entry.spans.first().map(|span| span.first_version + u64::from(span.events) - 1);
     let version = span.or(answer.map(|answer| answer.version)).unwrap_or_default();
     let effort = Effort { repeated: true, ..Effort::default() };
-    Ok(Outcome { decision, version, position, decided_at: entry.decided_at, effort })
+    Ok(Outcome { decided, version, position, decided_at: entry.decided_at, effort })
 }

@@ -18,9 +18,9 @@ use crate::sync::{Patience, Place, run_blocking};
 pub struct Receipt<T> {
     shared: Arc<Shared>,
     // Absent once the outcome was handed over.
-    outcome: Option<T>,
+    pub(super) outcome: Option<T>,
     /// Durable when everything up to here is.
-    position: u64,
+    pub(super) position: u64,
     place: Option<Place>,
 }
 

@@ -66,9 +66,10 @@ impl<A: Aggregate> Registry<A> {
 
     /// What a new stream has in common with others is shared before the stream keeps it.
     #[cold]
-    pub(crate) fn intern(&self, events: Events<A::Event>) -> Events<A::Event> {
+    pub(crate) fn intern(&self, events: &mut Events<A::Event>) {
         let mut pool = self.interner.again();
-        events.map(|event| A::intern(event, &mut pool))
+        let given = std::mem::replace(events, Events::none());
+        *events = given.map(|event| A::intern(event, &mut pool));
     }
 
     /// Keeps a stream in mind for work that outlives the call that started it.

@@ -89,12 +89,17 @@ impl Stamps {
     }
 
     /// Drops the stamps that no running attempt can ask for.
+    #[inline]
     fn forget(&mut self) {
+        if !self.parts.is_empty() {
+            self.forget_some();
+        }
+    }
+
+    fn forget_some(&mut self) {
         let Some((oldest, _)) = self.running.first() else {
-            if !self.parts.is_empty() {
-                self.parts.clear();
-                self.order.clear();
-            }
+            self.parts.clear();
+            self.order.clear();
             return;
         };
         while let Some((queued, _)) = self.order.front() {

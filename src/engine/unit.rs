@@ -111,7 +111,7 @@ impl Transaction {
         &mut self,
         handle: &Handle<A>,
         id: &str,
-        events: Events<A::Event>,
+        mut events: Events<A::Event>,
         patience: &mut Patience<'_>,
     ) -> Result<(), Error> {
         self.check(handle)?;
@@ -125,9 +125,10 @@ impl Transaction {
         let begun = self.locking.begin(branch, &stream, &wish, patience).await;
         let (running, snapshot) = Self::note(&mut self.lost, begun)?;
         self.now = self.now.max(handle.shared.clock.now()).max(snapshot.decided_at);
-        let new = branch.is_new(&snapshot);
+        if branch.is_new(&snapshot) {
+            handle.registry.intern(&mut events);
+        }
         drop(snapshot);
-        let events = if new { handle.registry.intern(events) } else { events };
         branch.stage(events, &wish.scope, room)?;
         branch.depend(running.into_held(), wish);
         Ok(())
@@ -328,8 +329,10 @@ impl<'s, A: Aggregate> Deciding<'s, A> {
         drop(snapshot);
         let rejection = match decided {
             Err(rejection) => Some(rejection),
-            Ok(events) => {
-                let events = if new { registry.intern(events) } else { events };
+            Ok(mut events) => {
+                if new {
+                    registry.intern(&mut events);
+                }
                 branch.stage(events, &scope, room)?;
                 None
             }

@@ -13,6 +13,7 @@ pub(crate) trait Sink {
     }
 
     /// Seven bits a byte, the lowest first (LEB128).
+    #[inline]
     fn put_varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.put_byte(value as u8 | 0x80);
@@ -55,7 +56,7 @@ impl<'v> Gather<'v> {
     }
 
     /// The buffer with all of it.
-    pub(crate) fn done(mut self) -> &'v mut Vec<u8> {
+    pub(crate) fn done(&mut self) -> &mut Vec<u8> {
         self.flush();
         self.to
     }

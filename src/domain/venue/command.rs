@@ -1,6 +1,5 @@
 //! What a venue can be asked to do.
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -255,6 +254,9 @@ fn check_cart(seats: &[SmolStr], limits: &Limits) -> Result<(), Invalid> {
 
 /// A label that occurs twice.
 fn repeated(seats: &[SmolStr]) -> Option<&SmolStr> {
+    if seats.len() < 2 {
+        return None;
+    }
     // Comparing a short cart with itself is faster than sorting it; a long one must not be quadratic.
     if seats.len() <= 8 {
         return (1..).zip(seats).find_map(|(next, label)| {
@@ -269,8 +271,9 @@ fn repeated(seats: &[SmolStr]) -> Option<&SmolStr> {
     })
 }
 
+#[inline]
 pub(super) fn check_bytes(
-    what: impl Display,
+    what: &'static str,
     bytes: usize,
     least: usize,
     most: usize,
@@ -278,5 +281,10 @@ pub(super) fn check_bytes(
     if (least..=most).contains(&bytes) {
         return Ok(());
     }
-    Err(Invalid(format_smolstr!("{what} must have {least} to {most} bytes, this one has {bytes}")))
+    Err(wrong_length(what, bytes, least, most))
+}
+
+#[cold]
+fn wrong_length(what: &'static str, bytes: usize, least: usize, most: usize) -> Invalid {
+    Invalid(format_smolstr!("{what} must have {least} to {most} bytes, this one has {bytes}"))
 }

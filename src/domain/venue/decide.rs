@@ -26,11 +26,11 @@ pub(super) fn reserve<C: CustomerId>(
     customer: &C,
     seats: Result<SeatList, Refusal>,
     context: &Context<'_, VenueServices<C>>,
-) -> Decision<C> {
+) -> Result<VenueEvent<C>, Refusal> {
     let seats = seats?;
     let price_total = price(state, customer, &seats, context)?;
     let counted = state.quota.is_some();
-    Ok(VenueEvent::Reserved { customer: customer.clone(), seats, price_total, counted }.into())
+    Ok(VenueEvent::Reserved { customer: customer.clone(), seats, price_total, counted })
 }
 
 pub(super) fn hold<C: CustomerId>(
@@ -252,14 +252,27 @@ fn resolve<C: CustomerId>(
     against: impl Fn(SeatIndex) -> Option<Cause>,
 ) -> Result<SeatList, Refusal> {
     // The scope has looked every label up already, and named the seats first and in this order.
-    // One by one: for a few that takes half of what `collect` takes.
-    let mut seats = SeatList::new();
-    for seat in scope.named().iter().take(cart.len()).filter_map(seat_of) {
-        seats.push(seat);
+    if let Some(named) = scope.named().get(..cart.len()) {
+        let mut seats = SeatList::new();
+        for seat in named.iter().map_while(seat_of) {
+            if against(seat).is_some() {
+                break;
+            }
+            seats.push(seat);
+        }
+        if seats.len() == cart.len() {
+            return Ok(seats);
+        }
     }
-    if seats.len() == cart.len() && seats.iter().all(|seat| against(*seat).is_none()) {
-        return Ok(seats);
-    }
+    look_up(state, cart, against)
+}
+
+/// The seats of a cart, or what there is against each that cannot be had.
+fn look_up<C: CustomerId>(
+    state: &VenueState<C>,
+    cart: &[SmolStr],
+    against: impl Fn(SeatIndex) -> Option<Cause>,
+) -> Result<SeatList, Refusal> {
     let mut seats = SeatList::new();
     let mut refused = Vec::new();
     for label in cart {

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
-use super::{CUSTOMER, CustomerId, Hold, HoldToken, SEAT};
+use super::scope::seat_part;
+use super::{CUSTOMER, CustomerId, Hold, HoldToken};
 use crate::clock::Timestamp;
 use crate::layout::{Layout, SeatIndex};
-use crate::scope::{Part, Parts, Scope};
+use crate::scope::Scope;
 
 /// Seats by index, in the order of the cart. Up to four need no allocation.
 pub type SeatList = SmallVec<[SeatIndex; 4]>;
@@ -130,14 +131,14 @@ impl<C: CustomerId> VenueEvent<C> {
             | Self::HoldExtended { hold, counted, .. }
             | Self::HoldReleased { hold, counted, .. } => (&hold.customer, &hold.seats, *counted),
         };
-        let mut parts = Parts::new();
-        for seat in seats {
-            parts.push(Part::number(SEAT, seat.0.into()));
-        }
-        if counted {
-            parts.push(customer.part(CUSTOMER));
-        }
-        Scope::Parts(parts)
+        Scope::gather(|parts| {
+            for seat in seats {
+                parts.push(seat_part(*seat));
+            }
+            if counted {
+                parts.push(customer.part(CUSTOMER));
+            }
+        })
     }
 }
 

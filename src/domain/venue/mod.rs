@@ -166,11 +166,15 @@ impl<C: CustomerId> Aggregate for Venue<C> {
             }
             VenueCommand::Reserve { customer, seats } => {
                 let seats = decide::free_cart(state, seats, context);
-                (Some(customer), decide::reserve(state, customer, seats, context))
+                match decide::reserve(state, customer, seats, context) {
+                    // What nearly all commands are does not pass through a second place on its way out.
+                    Ok(event) => return Ok(event.into()),
+                    Err(refusal) => (Some(customer), Err(refusal)),
+                }
             }
             VenueCommand::ReserveBest { customer, best } => {
                 let seats = decide::free_block(state, best, context);
-                (Some(customer), decide::reserve(state, customer, seats, context))
+                (Some(customer), decide::reserve(state, customer, seats, context).map(Events::from))
             }
             VenueCommand::Release { customer, seats } => {
                 (Some(customer), decide::release(state, customer, seats, context))

@@ -27,13 +27,16 @@ pub(super) fn scope<C: CustomerId>(state: &VenueState<C>, command: &VenueCommand
         VenueCommand::Create { .. } => Scope::Whole,
         VenueCommand::Reserve { customer, seats }
         | VenueCommand::Release { customer, seats }
-        | VenueCommand::Hold { customer, seats, .. } => {
-            Scope::Parts(with_counter(state, seat_parts(layout, seats), customer))
+        | VenueCommand::Hold { customer, seats, .. } => Scope::gather(|parts| {
+            put_seats(layout, seats, parts);
+            put_counter(state, customer, parts);
+        }),
+        VenueCommand::ForceRelease { seats, .. } => {
+            Scope::gather(|parts| force_release(state, layout, seats, parts))
         }
-        VenueCommand::ForceRelease { seats, .. } => Scope::Parts(force_release(state, layout, seats)),
         VenueCommand::Confirm { customer, token }
         | VenueCommand::Extend { customer, token, .. }
-        | VenueCommand::ReleaseHold { customer, token } => Scope::Parts(hold(state, customer, *token)),
+        | VenueCommand::ReleaseHold { customer, token } => hold(state, customer, *token),
         VenueCommand::ReserveBest { customer, best } | VenueCommand::HoldBest { customer, best, .. } => {
             // The chart never changes, so a no depends on nothing.
             if !exists(layout, best) {
@@ -41,9 +44,7 @@ pub(super) fn scope<C: CustomerId>(state: &VenueState<C>, command: &VenueCommand
             }
             // Nothing is known to be free. Whether nothing is, the time will tell; a no must be true of every seat.
             match choose(state, best, state.known, |_| true).filter(super::best::Block::is_free) {
-                Some(block) => {
-                    Scope::Parts(with_counter(state, block.seats().map(seat_part).collect(), customer))
-                }
+                Some(block) => with_counter(state, block.seats(), customer),
                 None => Scope::Whole,
             }
         }
@@ -66,9 +67,7 @@ pub(super) fn scope_skipping<C: CustomerId>(
         ));
     };
     match choose(state, best, state.known, |seat| !locked.contains(&seat_part(seat))) {
-        Some(block) => {
-            Ok(Scope::Parts(with_counter(state, block.seats().map(seat_part).collect(), customer)))
-        }
+        Some(block) => Ok(with_counter(state, block.seats(), customer)),
         None => Ok(Scope::parts([])),
     }
 }
@@ -86,37 +85,45 @@ pub(super) fn wish<C>(command: &VenueCommand<C>) -> Option<(&C, &Best)> {
 ///
 /// A seat that does not exist has no part: the chart never changes, so nothing can make it appear
 /// between the snapshot and the commit.
-fn seat_parts(layout: &Layout, cart: &[SmolStr]) -> Parts {
-    let mut parts = Parts::new();
+fn put_seats(layout: &Layout, cart: &[SmolStr], parts: &mut Parts) {
     for seat in cart.iter().filter_map(|label| layout.seat(label)) {
         parts.push(seat_part(seat));
     }
-    parts
 }
 
-fn with_counter<C: CustomerId>(state: &VenueState<C>, mut parts: Parts, customer: &C) -> Parts {
+fn put_counter<C: CustomerId>(state: &VenueState<C>, customer: &C, parts: &mut Parts) {
     if state.quota.is_some() {
         parts.push(customer.part(CUSTOMER));
     }
-    parts
+}
+
+fn with_counter<C: CustomerId>(
+    state: &VenueState<C>,
+    seats: impl Iterator<Item = SeatIndex>,
+    customer: &C,
+) -> Scope {
+    Scope::gather(|parts| {
+        parts.extend(seats.map(seat_part));
+        put_counter(state, customer, parts);
+    })
 }
 
 /// A hold's own seats and its customer. Which they are cannot change without the part of its first seat, where the
 /// token leads, changing too; if the hold is not there, that seat is all that says so.
-fn hold<C: CustomerId>(state: &VenueState<C>, customer: &C, token: HoldToken) -> Parts {
-    let Some(slot) = state.slot(token.seat()) else { return Parts::new() };
+fn hold<C: CustomerId>(state: &VenueState<C>, customer: &C, token: HoldToken) -> Scope {
+    let Some(slot) = state.slot(token.seat()) else { return Scope::parts([]) };
     match slot.hold(token) {
-        Some(hold) => with_counter(state, hold.seats.iter().copied().map(seat_part).collect(), customer),
-        None => [seat_part(token.seat())].into_iter().collect(),
+        Some(hold) => with_counter(state, hold.seats.iter().copied(), customer),
+        None => Scope::parts([seat_part(token.seat())]),
     }
 }
 
 /// The seats of the cart, then the other seats of the holds on them, then everybody who has one.
-fn force_release<C: CustomerId>(state: &VenueState<C>, layout: &Layout, cart: &[SmolStr]) -> Parts {
-    let mut parts = seat_parts(layout, cart);
+fn force_release<C: CustomerId>(state: &VenueState<C>, layout: &Layout, cart: &[SmolStr], parts: &mut Parts) {
+    put_seats(layout, cart, parts);
     // It will be refused, for the seat that does not exist, and changes nothing.
     if parts.len() < cart.len() {
-        return parts;
+        return;
     }
     let seats: Vec<SeatIndex> = parts.iter().filter_map(seat_of).collect();
     let mut holders: HashSet<&C> = HashSet::new();
@@ -133,5 +140,4 @@ fn force_release<C: CustomerId>(state: &VenueState<C>, layout: &Layout, cart: &[
     if state.quota.is_some() {
         parts.extend(customers.into_iter().map(|customer| customer.part(CUSTOMER)));
     }
-    parts
 }
