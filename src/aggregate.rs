@@ -313,9 +313,9 @@ impl<E> Events<E> {
         self.into_iter().map(change).collect()
     }
 
-    /// Adds them to others: one, which is what most decisions are, without a loop.
-    pub(crate) fn append_to(self, others: &mut SmallVec<[E; 1]>) {
-        match self.0 {
+    /// Adds them to others, and leaves none: one, which is what most decisions are, without a loop.
+    pub(crate) fn move_to(&mut self, others: &mut SmallVec<[E; 1]>) {
+        match std::mem::replace(self, Self::none()).0 {
             Several::One(event) => others.push(event),
             Several::Many(events) => others.extend(events),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::handle::Handle;
 use super::outcome::View;
+use super::registry::Visit;
 use super::replay::Fold;
 use super::scan::{self, Until};
 use super::stream::{StateArc, Whereabouts};
@@ -50,11 +51,9 @@ impl<A: Aggregate> Handle<A> {
         log.check_readable()?;
         self.check_id(id.as_ref())?;
         let name = self.name(id.as_ref());
-        let visit = self.registry.visit(id.as_ref(), false)?;
-        let Some(place) = visit.stream().and_then(|stream| stream.whereabouts()) else {
+        let Some(place) = Visit::begin(&*self.registry, id.as_ref(), false)?.stream().whereabouts() else {
             return Err(Error::UnknownStream { stream: name });
         };
-        drop(visit);
         let Whereabouts { number, first, last, .. } = place;
         let durable = log.durable();
         let (mut last, mut until) = (last.min(durable), Until::END);

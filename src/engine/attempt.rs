@@ -80,7 +80,7 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
     /// Leaves the outcome in its place. Returns the position up to which all must be durable before it is.
     pub(crate) fn run(mut self, outcome: &mut Option<Outcome<A>>) -> Result<u64, Error> {
         let (visit, mut progress) = (self.visit()?, self.progress(outcome));
-        let stream = self.found(&visit)?;
+        let stream = visit.stream();
         match self.start(stream, &mut progress)? {
             Step::Decided(position) => Ok(position),
             // All that a thread waits for is in there; without it, there is no future to set up.
@@ -91,7 +91,7 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
     /// As [`run`](Self::run), for a task.
     pub(crate) async fn run_async(mut self, outcome: &mut Option<Outcome<A>>) -> Result<u64, Error> {
         let (visit, mut progress) = (self.visit()?, self.progress(outcome));
-        let stream = self.found(&visit)?;
+        let stream = visit.stream();
         match self.start(stream, &mut progress)? {
             Step::Decided(position) => Ok(position),
             step => self.go_on(stream, step, &mut progress).await,
@@ -103,11 +103,7 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         log.check_open()?;
         self.handle.check_id(self.id)?;
         A::check(self.command, log.limits()).map_err(|why| Error::InvalidCommand { why })?;
-        self.handle.registry.visit(self.id, A::creates(self.command))
-    }
-
-    fn found<'v>(&self, visit: &'v Visit<&'c Registry<A>, A>) -> Result<&'v Arc<Stream<A>>, Error> {
-        visit.stream().ok_or_else(|| Error::UnknownStream { stream: self.handle.name(self.id) })
+        Visit::begin(&*self.handle.registry, self.id, A::creates(self.command))
     }
 
     fn progress<'o>(&self, outcome: &'o mut Option<Outcome<A>>) -> Progress<'o, A> {
@@ -148,9 +144,11 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
             let scope = A::scope(&snapshot.state, self.command);
             return self.attempt(stream, running, snapshot, &scope, progress);
         }
-        let plan = Plan::new(&stream.look(log)?, self.command, progress.moves);
+        let seen = stream.look(log)?;
+        let plan = Plan::new(&seen, self.command, progress.moves);
         let (access, waits) = (Access::Exclusive, options.wait.waits());
-        match Running::request(stream, log, &Wanted { scope: plan.locks(), access, owner: None, waits })? {
+        let wanted = Wanted { scope: plan.locks(), access, owner: None, waits };
+        match Running::request(stream, log, &wanted, Some(seen))? {
             Requested::Granted(running, snapshot) => self.turn(stream, running, snapshot, plan, progress),
             Requested::Queued(line) => Ok(Step::InLine(Box::new((line, plan)))),
         }

@@ -24,15 +24,19 @@ use crate::sync::{MutexGuard, Patience, Wakes};
 
 /// One stream in a transaction. Whatever happens, what it keeps in the stream is given back.
 pub(super) struct Branch<A: Aggregate> {
-    pub(super) stream: Arc<Stream<A>>,
+    work: Work<A>,
+    /// Last: a stream that has no version goes with the last who worked on it.
+    visit: Visit<Arc<Registry<A>>, A>,
+}
+
+/// What has been done to a stream. Beside it, so that a step can change the one while it looks at the other.
+pub(super) struct Work<A: Aggregate> {
     /// What was looked at, each part of it since a look of its own, and the locks.
     steps: SmallVec<[Reliance; 1]>,
     staged: Staged<A>,
     /// A state with staged events in it: of this version, with the first so many.
     ahead: Option<(u64, usize, StateArc<A::State>)>,
     aftermath: Aftermath<A>,
-    /// Last: a stream that has no version goes with the last who worked on it.
-    visit: Visit<Arc<Registry<A>>, A>,
 }
 
 struct Reliance {
@@ -56,8 +60,8 @@ struct Partly<'b, A: Aggregate> {
 }
 
 impl<A: Aggregate> Partly<'_, A> {
-    fn all(mut self, events: Events<A::Event>) {
-        events.append_to(&mut self.staged.events);
+    fn all(mut self, events: &mut Events<A::Event>) {
+        events.move_to(&mut self.staged.events);
         (self.bytes, self.count) = (self.staged.draft.bytes().len(), self.staged.touched.len());
     }
 }
@@ -86,6 +90,8 @@ pub(super) trait AnyBranch: Send {
     /// Tells its stream from others.
     fn address(&self) -> usize;
     fn has_events(&self) -> bool;
+    /// Whether the stream has a version, or will have one.
+    fn exists(&self) -> bool;
     /// How many bytes are staged, and at most how many its share of an entry takes.
     fn staged_bytes(&self) -> usize;
     fn entry_bytes(&self) -> usize;
@@ -127,25 +133,41 @@ pub(super) trait AnyLocked {
 }
 
 impl<A: Aggregate> Branch<A> {
-    pub(super) fn new(
-        stream: Arc<Stream<A>>,
-        visit: Visit<Arc<Registry<A>>, A>,
-        entry_bytes: usize,
-    ) -> Box<Self> {
+    pub(super) fn new(visit: Visit<Arc<Registry<A>>, A>, entry_bytes: usize) -> Box<Self> {
         let draft = Draft::new(entry_bytes);
-        Box::new(Self {
-            stream,
+        let work = Work {
             steps: SmallVec::new(),
             staged: Staged { events: SmallVec::new(), touched: SmallVec::new(), draft },
             ahead: None,
             aftermath: Aftermath { replaced: SmallVec::new(), original: None, panic: None, fenced: false },
-            visit,
-        })
+        };
+        Box::new(Self { work, visit })
     }
 
-    /// Whether the stream has a version, or will have one.
-    pub(super) fn exists(&self) -> bool {
-        self.has_events() || self.stream.exists()
+    pub(super) fn parts(&mut self) -> (&Arc<Stream<A>>, &mut Work<A>) {
+        (self.visit.stream(), &mut self.work)
+    }
+
+    fn give_back(&mut self) {
+        let (stream, Work { steps, .. }) = self.parts();
+        if steps.iter().all(|step| step.held.is_empty()) {
+            return steps.clear();
+        }
+        let mut wakes = Wakes::default();
+        {
+            let mut inner = stream.inner.lock();
+            for step in &mut *steps {
+                step.held.end(&mut inner, &mut wakes);
+            }
+        }
+        wakes.fire();
+        steps.clear();
+    }
+}
+
+impl<A: Aggregate> Work<A> {
+    pub(super) fn has_events(&self) -> bool {
+        !self.staged.events.is_empty()
     }
 
     /// Whether what is staged next will be the stream's first.
@@ -158,7 +180,11 @@ impl<A: Aggregate> Branch<A> {
     }
 
     /// The state as this transaction sees it: with what it has staged.
-    pub(super) fn see(&mut self, mut snapshot: Snapshot<A>) -> Result<Snapshot<A>, Error> {
+    pub(super) fn see(
+        &mut self,
+        stream: &Stream<A>,
+        mut snapshot: Snapshot<A>,
+    ) -> Result<Snapshot<A>, Error> {
         let events = &self.staged.events;
         if events.is_empty() {
             return Ok(snapshot);
@@ -174,7 +200,7 @@ impl<A: Aggregate> Branch<A> {
         }));
         if let Err(panic) = outcome {
             let message = panic_message(&*panic);
-            return Err(Error::ApplyPanicked { stream: self.name().clone(), message });
+            return Err(Error::ApplyPanicked { stream: stream.name.clone(), message });
         }
         snapshot.state = StateArc::clone(&state);
         self.ahead = Some((snapshot.version, events.len(), state));
@@ -187,25 +213,25 @@ impl<A: Aggregate> Branch<A> {
     }
 
     /// Whether what was looked at so far still is as it was.
-    pub(super) fn check_unchanged(&self) -> Result<(), Error> {
+    pub(super) fn check_unchanged(&self, stream: &Stream<A>) -> Result<(), Error> {
         if self.steps.is_empty() {
             return Ok(());
         }
-        let inner = self.stream.inner.lock();
+        let inner = stream.inner.lock();
         if self.steps.iter().all(|step| step.held.is_unchanged(&inner, &step.wish.scope)) {
             return Ok(());
         }
-        Err(Error::Conflict { stream: self.stream.name.clone(), attempts: 1 })
+        Err(Error::Conflict { stream: stream.name.clone(), attempts: 1 })
     }
 
-    /// Adds events, all or none, in at most `room` bytes.
+    /// Adds events, all or none, in at most `room` bytes. They are taken out of where they are.
     pub(super) fn stage(
         &mut self,
-        events: Events<A::Event>,
+        stream: &Stream<A>,
+        events: &mut Events<A::Event>,
         scope: &Scope,
         room: usize,
     ) -> Result<(), Error> {
-        let name = &self.stream.name;
         let (bytes, count) = (self.staged.draft.bytes().len(), self.staged.touched.len());
         let part = Partly { staged: &mut self.staged, bytes, count };
         for event in events.iter() {
@@ -216,24 +242,9 @@ impl<A: Aggregate> Branch<A> {
                 return Err(Error::TooLarge { bytes: added, limit: room });
             }
         }
-        stay_in_scope(name, scope, part.staged.touched.get(count..).unwrap_or_default())?;
+        stay_in_scope(&stream.name, scope, part.staged.touched.get(count..).unwrap_or_default())?;
         part.all(events);
         Ok(())
-    }
-
-    fn give_back(&mut self) {
-        if self.steps.iter().all(|step| step.held.is_empty()) {
-            return self.steps.clear();
-        }
-        let mut wakes = Wakes::default();
-        {
-            let mut inner = self.stream.inner.lock();
-            for step in &mut self.steps {
-                step.held.end(&mut inner, &mut wakes);
-            }
-        }
-        wakes.fire();
-        self.steps.clear();
     }
 }
 
@@ -245,23 +256,27 @@ impl<A: Aggregate> Drop for Branch<A> {
 
 impl<A: Aggregate> AnyBranch for Branch<A> {
     fn name(&self) -> &StreamName {
-        &self.stream.name
+        &self.visit.stream().name
     }
 
     fn address(&self) -> usize {
-        Arc::as_ptr(&self.stream) as usize
+        Arc::as_ptr(self.visit.stream()) as usize
     }
 
     fn has_events(&self) -> bool {
-        !self.staged.events.is_empty()
+        self.work.has_events()
+    }
+
+    fn exists(&self) -> bool {
+        self.has_events() || self.visit.stream().exists()
     }
 
     fn staged_bytes(&self) -> usize {
-        self.staged.draft.bytes().len()
+        self.work.staged.draft.bytes().len()
     }
 
     fn entry_bytes(&self) -> usize {
-        if self.has_events() { span_bytes(self.name().bytes(), &self.staged.draft) } else { 0 }
+        if self.has_events() { span_bytes(self.name().bytes(), &self.work.staged.draft) } else { 0 }
     }
 
     fn take<'a>(
@@ -271,38 +286,39 @@ impl<A: Aggregate> AnyBranch for Branch<A> {
         patience: &'a mut Patience<'_>,
     ) -> Taking<'a> {
         Box::pin(async move {
-            let stream = Arc::clone(&self.stream);
-            let (running, _) = locking.begin(self, &stream, &wish, patience).await?;
-            self.depend(running.into_held(), wish);
+            let (stream, work) = self.parts();
+            let (running, _) = locking.begin(work, stream, &wish, patience).await?;
+            work.depend(running.into_held(), wish);
             Ok(())
         })
     }
 
     fn restart(&mut self) {
         self.give_back();
-        self.staged.events.clear();
-        self.staged.touched.clear();
-        self.staged.draft.truncate(0);
-        self.ahead = None;
+        let Work { staged: Staged { events, touched, draft }, ahead, .. } = &mut self.work;
+        events.clear();
+        touched.clear();
+        draft.truncate(0);
+        *ahead = None;
     }
 
     fn forget_ahead(&mut self) {
-        self.ahead = None;
+        self.work.ahead = None;
     }
 
     fn lock(&mut self) -> Box<dyn AnyLocked + '_> {
-        let Self { stream, steps, staged, aftermath, visit, .. } = self;
-        let registry = visit.registry();
+        let Self { work: Work { steps, staged, aftermath, .. }, visit } = self;
+        let (stream, registry) = (visit.stream(), visit.registry());
         Box::new(Locked { inner: stream.inner.lock(), stream, registry, steps, staged, aftermath })
     }
 
     fn take_panic(&mut self) -> Option<Box<dyn Any + Send>> {
-        self.aftermath.panic.take()
+        self.work.aftermath.panic.take()
     }
 
     fn recover(&self, shared: &Shared, said: &Cause) {
-        if self.aftermath.fenced {
-            rebuild::start(shared, self.visit.registry(), &self.stream, said);
+        if self.work.aftermath.fenced {
+            rebuild::start(shared, self.visit.registry(), self.visit.stream(), said);
         }
     }
 

@@ -12,7 +12,7 @@ use super::history::History;
 use super::options::Options;
 use super::outcome::{Outcome, View};
 use super::receipt::Receipt;
-use super::registry::Registry;
+use super::registry::{Registry, Visit};
 use super::staged::Lock;
 use crate::aggregate::Aggregate;
 use crate::error::{Error, StreamName};
@@ -158,11 +158,7 @@ impl<A: Aggregate> Handle<A> {
         let log = &self.shared.log;
         log.check_readable()?;
         self.check_id(id.as_ref())?;
-        let visit = self.registry.visit(id.as_ref(), false)?;
-        let Some(stream) = visit.stream() else {
-            return Err(Error::UnknownStream { stream: self.name(id.as_ref()) });
-        };
-        let seen = stream.look(log)?;
+        let seen = Visit::begin(&*self.registry, id.as_ref(), false)?.stream().look(log)?;
         let durable = log.durable() >= seen.position;
         Ok(View { state: seen.state, version: seen.version, position: seen.position, durable })
     }
@@ -176,8 +172,7 @@ impl<A: Aggregate> Handle<A> {
     pub fn history(&self, id: impl AsRef<str>) -> Result<History<A>, Error> {
         self.shared.log.check_readable()?;
         self.check_id(id.as_ref())?;
-        let visit = self.registry.visit(id.as_ref(), false)?;
-        match visit.stream().and_then(|stream| stream.whereabouts()) {
+        match Visit::begin(&*self.registry, id.as_ref(), false)?.stream().whereabouts() {
             Some(place) => {
                 let (shared, registry) = (Arc::clone(&self.shared), Arc::clone(&self.registry));
                 Ok(History::new(shared, registry, self.name(id.as_ref()), place))

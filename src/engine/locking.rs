@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Shared;
-use super::branch::Branch;
+use super::branch::Work;
 use super::deadlock::{Owner, Waited};
 use super::lock::{Access, Ticket};
 use super::options::Options;
@@ -157,36 +157,36 @@ impl Locking {
         }
     }
 
-    /// The state as it is now, with what the branch has staged; from here on the scope stays as it is, or the commit
+    /// The state as it is now, with what was staged; from here on the scope stays as it is, or the commit
     /// notices.
     pub(super) async fn begin<'s, A: Aggregate>(
         &mut self,
-        branch: &mut Branch<A>,
+        work: &mut Work<A>,
         stream: &'s Arc<Stream<A>>,
         wish: &Wish,
         patience: &mut Patience<'_>,
     ) -> Result<(Running<'s, A>, Snapshot<A>), Error> {
         if !self.effort.turn {
-            return self.begin_with_checks(branch, stream);
+            return self.begin_with_checks(work, stream);
         }
         self.be_somebody(patience).await;
-        let (running, snapshot) = match self.request(stream, &wish.scope, wish.access)? {
+        let (running, snapshot) = match self.request(stream, &wish.scope, wish.access, None)? {
             Requested::Granted(running, snapshot) => (running, snapshot),
             Requested::Queued(line) => self.wait(line, stream, patience).await?,
         };
-        Ok((running, branch.see(snapshot)?))
+        Ok((running, work.see(stream, snapshot)?))
     }
 
     /// As [`begin`](Self::begin), for a transaction that does not lock.
     pub(super) fn begin_with_checks<'s, A: Aggregate>(
         &self,
-        branch: &mut Branch<A>,
+        work: &mut Work<A>,
         stream: &'s Stream<A>,
     ) -> Result<(Running<'s, A>, Snapshot<A>), Error> {
         let (running, snapshot) = Running::begin(stream, &self.shared.log)?;
         // After the look, so that the new snapshot is at one with what was seen before.
-        branch.check_unchanged()?;
-        Ok((running, branch.see(snapshot)?))
+        work.check_unchanged(stream)?;
+        Ok((running, work.see(stream, snapshot)?))
     }
 
     pub(super) fn request<'s, A: Aggregate>(
@@ -194,9 +194,10 @@ impl Locking {
         stream: &'s Stream<A>,
         scope: &Scope,
         access: Access,
+        seen: Option<Snapshot<A>>,
     ) -> Result<Requested<'s, A>, Error> {
         let (owner, waits) = (self.owner.as_ref(), self.options.wait.waits());
-        Running::request(stream, &self.shared.log, &Wanted { scope, access, owner, waits })
+        Running::request(stream, &self.shared.log, &Wanted { scope, access, owner, waits }, seen)
     }
 
     pub(super) async fn wait<'s, A: Aggregate>(

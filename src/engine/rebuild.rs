@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Shared;
-use super::registry::Registry;
+use super::registry::{Registry, Visit};
 use super::replay::{Fold, panic_message};
 use super::scan::{self, Until};
 use super::stream::{Stream, Whereabouts};
@@ -22,18 +22,17 @@ pub(crate) fn start<A: Aggregate>(
     said: &Cause,
 ) {
     let log = Arc::clone(&shared.log);
-    let registry = Arc::clone(registry);
-    let fenced = Arc::clone(stream);
+    // A stream that has no version goes with the last who worked on it.
+    let visit = Visit::join(Arc::clone(registry), stream);
     let body = move || {
-        let rebuilt = catch_unwind(AssertUnwindSafe(|| rebuild(&log, &registry, &fenced)));
+        let (registry, fenced) = (visit.registry(), visit.stream());
+        let rebuilt = catch_unwind(AssertUnwindSafe(|| rebuild(&log, registry, fenced)));
         match rebuilt {
             Ok(Ok(state)) => fenced.unfence(Ok(state)),
             Ok(Err(Some(fence))) => fenced.unfence(Err(fence)),
             Ok(Err(None)) => {}
             Err(panic) => fenced.unfence(Err(Fence::ApplyPanicked(panic_message(&*panic)))),
         }
-        // A stream that has no version goes with the last who worked on it.
-        drop(registry.stay(fenced));
     };
     if spawn("boxoffice-rebuild", body).is_err() {
         stream.unfence(Err(Fence::ApplyPanicked(said.clone())));

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dashmap::DashMap;
 use foldhash::quality::RandomState;
@@ -35,33 +36,9 @@ impl<A: Aggregate> Registry<A> {
         StreamName { aggregate: SmolStr::new_static(A::TYPE), id: SmolStr::new(id) }
     }
 
-    // A guard of the map never outlives the lookup: holding one while asking the map again, on the
-    // same thread, would hang.
+    #[cfg(all(test, shuttle))]
     pub(crate) fn find(&self, id: &str) -> Option<Arc<Stream<A>>> {
         self.streams.get(id).map(|found| Arc::clone(&found))
-    }
-
-    /// Looks at a stream for one call. A stream that has no version yet is only there for as long as
-    /// somebody works on it: neither a rejection nor a read creates one.
-    pub(crate) fn visit(&self, id: &str, create: bool) -> Result<Visit<&Self, A>, Error> {
-        let stream = match self.find(id) {
-            Some(stream) => stream,
-            None if create => {
-                // Made before the map is locked: `State::default` is foreign code.
-                let new = Arc::new(Stream::new(Self::name(id), Inner::default()));
-                // Dropped after the guard, should somebody else have been first: a user's `Drop`.
-                let spare = Arc::clone(&new);
-                let stream = Arc::clone(&self.streams.entry(SmolStr::new(id)).or_insert(new));
-                drop(spare);
-                stream
-            }
-            None => return Err(Error::UnknownStream { stream: Self::name(id) }),
-        };
-        let visit = Visit { registry: self, stream: Some(stream) };
-        if !create && !visit.stream().is_some_and(|stream| stream.exists()) {
-            return Err(Error::UnknownStream { stream: Self::name(id) });
-        }
-        Ok(visit)
     }
 
     /// What a new stream has in common with others is shared before the stream keeps it.
@@ -70,11 +47,6 @@ impl<A: Aggregate> Registry<A> {
         let mut pool = self.interner.again();
         let given = std::mem::replace(events, Events::none());
         *events = given.map(|event| A::intern(event, &mut pool));
-    }
-
-    /// Keeps a stream in mind for work that outlives the call that started it.
-    pub(crate) fn stay(&self, stream: Arc<Stream<A>>) -> Visit<&Self, A> {
-        Visit { registry: self, stream: Some(stream) }
     }
 
     pub(crate) fn insert(&self, stream: Stream<A>) -> Result<(), Error> {
@@ -106,40 +78,81 @@ impl<A: Aggregate> Registry<A> {
     }
 }
 
-/// A stream for the time of one call, or of one transaction.
+/// A stream for the time of one call, or of one transaction. One that has no version yet is only there for as long as
+/// somebody works on it: neither a rejection nor a read creates one.
 pub(crate) struct Visit<R: Deref<Target = Registry<A>>, A: Aggregate> {
     registry: R,
-    // Absent only while dropping.
-    stream: Option<Arc<Stream<A>>>,
+    stream: Arc<Stream<A>>,
+    /// Whether it had no version when this began, so that whoever leaves last has to look whether it has one now.
+    counted: bool,
 }
 
 impl<R: Deref<Target = Registry<A>>, A: Aggregate> Visit<R, A> {
-    /// The same visit for longer than the call.
-    pub(crate) fn extend<L: Deref<Target = Registry<A>>>(mut self, registry: L) -> Visit<L, A> {
-        Visit { registry, stream: self.stream.take() }
+    /// Looks a stream up; if there is none, makes one, or it is an error.
+    pub(crate) fn begin(registry: R, id: &str, create: bool) -> Result<Self, Error> {
+        // A visitor is counted before the guard is given back: who leaves looks under it. No guard outlives its
+        // line: to hold one while asking the map again, on the same thread, would hang.
+        let found = registry.streams.get(id).map(|stream| Visitor::enter(&stream));
+        let Visitor { stream, counted } = match found {
+            Some(visitor) => visitor,
+            None if create => {
+                // Made before the map is locked: `State::default` is foreign code.
+                let new = Arc::new(Stream::new(Registry::<A>::name(id), Inner::default()));
+                // Dropped after the guard, should somebody else have been first: a user's `Drop`.
+                let spare = Arc::clone(&new);
+                let visitor = Visitor::enter(&registry.streams.entry(SmolStr::new(id)).or_insert(new));
+                drop(spare);
+                visitor
+            }
+            None => return Err(Error::UnknownStream { stream: Registry::<A>::name(id) }),
+        };
+        let visit = Self { registry, stream, counted };
+        if !create && !visit.stream.exists() {
+            return Err(Error::UnknownStream { stream: visit.stream.name.clone() });
+        }
+        Ok(visit)
+    }
+
+    /// Another visit to a stream that somebody visits.
+    pub(crate) fn join(registry: R, stream: &Arc<Stream<A>>) -> Self {
+        let Visitor { stream, counted } = Visitor::enter(stream);
+        Self { registry, stream, counted }
     }
 
     pub(crate) fn registry(&self) -> &R {
         &self.registry
     }
 
-    pub(crate) fn stream(&self) -> Option<&Arc<Stream<A>>> {
-        self.stream.as_ref()
+    pub(crate) fn stream(&self) -> &Arc<Stream<A>> {
+        &self.stream
+    }
+}
+
+struct Visitor<A: Aggregate> {
+    stream: Arc<Stream<A>>,
+    counted: bool,
+}
+
+impl<A: Aggregate> Visitor<A> {
+    fn enter(stream: &Arc<Stream<A>>) -> Self {
+        let counted = !stream.exists();
+        if counted {
+            stream.visitors.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { stream: Arc::clone(stream), counted }
     }
 }
 
 impl<R: Deref<Target = Registry<A>>, A: Aggregate> Drop for Visit<R, A> {
     fn drop(&mut self) {
-        let Some(stream) = self.stream.take() else { return };
-        if stream.exists() {
+        if !self.counted || self.stream.visitors.fetch_sub(1, Ordering::AcqRel) > 1 || self.stream.exists() {
             return;
         }
-        let id = stream.name.id.clone();
-        // Given up before the look: of several that leave, the last one finds the map's own only.
-        drop(stream);
         #[cfg(all(test, shuttle))]
         shuttle::thread::yield_now();
-        self.registry.streams.remove_if(&id, |_, stream| !stream.exists() && Arc::strong_count(stream) == 1);
+        // Somebody may have come since, or even made another one.
+        let is_left = |stream: &Stream<A>| !stream.exists() && stream.visitors.load(Ordering::Acquire) == 0;
+        self.registry.streams.remove_if(&self.stream.name.id, |_, stream| is_left(stream));
     }
 }
 

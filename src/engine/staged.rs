@@ -9,6 +9,7 @@ use super::handle::Handle;
 use super::lock::Access;
 use super::locking::Wish;
 use super::outcome::Effort;
+use super::registry::Visit;
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -120,12 +121,8 @@ pub(super) fn branch_of<A: Aggregate>(
     create: bool,
 ) -> Result<Box<Branch<A>>, Error> {
     handle.check_id(id)?;
-    let visit = handle.registry.visit(id, create)?;
-    let Some(stream) = visit.stream().map(Arc::clone) else {
-        return Err(Error::UnknownStream { stream: handle.name(id) });
-    };
-    let entry_bytes = handle.shared.log.limits().entry_bytes;
-    Ok(Branch::new(stream, visit.extend(Arc::clone(&handle.registry)), entry_bytes))
+    let visit = Visit::begin(Arc::clone(&handle.registry), id, create)?;
+    Ok(Branch::new(visit, handle.shared.log.limits().entry_bytes))
 }
 
 impl fmt::Debug for Lock {

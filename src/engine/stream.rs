@@ -2,7 +2,7 @@
 //! `apply`, policies and `State::clone`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::deadlock::Owner;
 use super::lock::{Access, Locks, Ticket};
@@ -20,9 +20,10 @@ pub(crate) type StateArc<S> = triomphe::Arc<S>;
 /// A stream in memory.
 pub(crate) struct Stream<A: Aggregate> {
     pub(crate) name: StreamName,
-    /// Whether the stream has a version. Not through `sync`: read inside the map of streams, where
-    /// nothing may suspend.
+    /// Whether the stream has a version, and how many came before it had one. Not through `sync`: read inside the map
+    /// of streams, where nothing may suspend.
     pub(super) exists: AtomicBool,
+    pub(super) visitors: AtomicUsize,
     pub(super) inner: Mutex<Inner<A>>,
 }
 
@@ -134,7 +135,7 @@ pub(crate) struct Wanted<'a> {
 impl<A: Aggregate> Stream<A> {
     pub(crate) fn new(name: StreamName, inner: Inner<A>) -> Self {
         let exists = AtomicBool::new(inner.version > 0);
-        Self { name, exists, inner: Mutex::new(inner) }
+        Self { name, exists, visitors: AtomicUsize::new(0), inner: Mutex::new(inner) }
     }
 
     pub(crate) fn exists(&self) -> bool {
@@ -230,7 +231,8 @@ impl<'s, A: Aggregate> Running<'s, A> {
         Ok((Self { stream, held }, snapshot, locked))
     }
 
-    /// Asks for locks; if they are free, starts an attempt as their holder.
+    /// Asks for locks; if they are free, starts an attempt as their holder. `seen` is a look from before, which still
+    /// serves if nothing has happened since.
     ///
     /// # Errors
     ///
@@ -239,6 +241,7 @@ impl<'s, A: Aggregate> Running<'s, A> {
         stream: &'s Stream<A>,
         log: &Log,
         wanted: &Wanted<'_>,
+        mut seen: Option<Snapshot<A>>,
     ) -> Result<Requested<'s, A>, Error> {
         let mut wakes = Wakes::default();
         let requested = {
@@ -253,7 +256,10 @@ impl<'s, A: Aggregate> Running<'s, A> {
             match waiter {
                 Some(waiter) => Requested::Queued(InLine { running: Self { stream, held }, waiter }),
                 None => {
-                    let snapshot = held.start(&mut inner);
+                    held.note(&mut inner);
+                    // One that is too old is dropped after the mutex is released.
+                    let unchanged = seen.take_if(|seen| seen.version == inner.version);
+                    let snapshot = unchanged.unwrap_or_else(|| inner.snapshot());
                     Requested::Granted(Self { stream, held }, snapshot)
                 }
             }
@@ -327,9 +333,13 @@ impl<'s, A: Aggregate> Running<'s, A> {
 impl Held {
     /// The attempt sees the state as it is now.
     fn start<A: Aggregate>(&mut self, inner: &mut Inner<A>) -> Snapshot<A> {
+        self.note(inner);
+        inner.snapshot()
+    }
+
+    fn note<A: Aggregate>(&mut self, inner: &mut Inner<A>) {
         inner.stamps.begin(inner.version);
         self.since = Some(inner.version);
-        inner.snapshot()
     }
 
     pub(super) fn end<A: Aggregate>(&mut self, inner: &mut Inner<A>, wakes: &mut Wakes) {

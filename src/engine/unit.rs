@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Shared;
-use super::branch::{AnyBranch, Branch};
+use super::branch::{AnyBranch, Branch, Work};
 use super::handle::Handle;
 use super::lock::Access;
 use super::locking::{self, Locking, Plan, Wish};
@@ -34,7 +34,7 @@ impl Transaction {
             name.id == id && name.aggregate == A::TYPE
         });
         if let Some(index) = known {
-            if create || typed::<A>(&mut self.branches, index)?.exists() {
+            if create || self.branches.get(index).is_some_and(|branch| branch.exists()) {
                 return Ok(index);
             }
             return Err(Error::UnknownStream { stream: handle.name(id) });
@@ -93,18 +93,19 @@ impl Transaction {
         self.check(handle)?;
         // Also of a stream that is not there: that it is not is something to depend on.
         let index = self.branch(handle, id, true)?;
-        let branch = typed::<A>(&mut self.branches, index)?;
+        let Self { branches, locking, lost, .. } = self;
+        let branch = typed::<A>(branches, index)?;
         // Whatever creates it touches something, but who knows what.
         let scope = if branch.exists() { wish.scope } else { Scope::Whole };
         let wish = Wish { scope, ..wish };
-        let stream = Arc::clone(&branch.stream);
-        let begun = self.locking.begin(branch, &stream, &wish, patience).await;
-        let (running, snapshot) = Self::note(&mut self.lost, begun)?;
-        branch.depend(running.into_held(), wish);
-        if snapshot.version == 0 && !branch.has_events() {
+        let (stream, work) = branch.parts();
+        let begun = locking.begin(work, stream, &wish, patience).await;
+        let (running, snapshot) = Self::note(lost, begun)?;
+        work.depend(running.into_held(), wish);
+        if snapshot.version == 0 && !work.has_events() {
             return Err(Error::UnknownStream { stream: handle.name(id) });
         }
-        Ok(view(&handle.shared, snapshot, branch.has_events()))
+        Ok(view(&handle.shared, snapshot, work.has_events()))
     }
 
     pub(super) async fn put<A: Aggregate>(
@@ -118,19 +119,19 @@ impl Transaction {
         self.say_as(handle);
         let room = self.room();
         let index = self.branch(handle, id, true)?;
-        let branch = typed::<A>(&mut self.branches, index)?;
-        let stream = Arc::clone(&branch.stream);
+        let Self { branches, locking, lost, now, .. } = self;
+        let (stream, work) = typed::<A>(branches, index)?.parts();
         let scope = events.iter().map(A::touches).fold(Scope::parts([]), Scope::and);
         let wish = Wish { scope, access: Access::Exclusive };
-        let begun = self.locking.begin(branch, &stream, &wish, patience).await;
-        let (running, snapshot) = Self::note(&mut self.lost, begun)?;
-        self.now = self.now.max(handle.shared.clock.now()).max(snapshot.decided_at);
-        if branch.is_new(&snapshot) {
+        let begun = locking.begin(work, stream, &wish, patience).await;
+        let (running, snapshot) = Self::note(lost, begun)?;
+        *now = (*now).max(handle.shared.clock.now()).max(snapshot.decided_at);
+        if work.is_new(&snapshot) {
             handle.registry.intern(&mut events);
         }
         drop(snapshot);
-        branch.stage(events, &wish.scope, room)?;
-        branch.depend(running.into_held(), wish);
+        work.stage(stream, &mut events, &wish.scope, room)?;
+        work.depend(running.into_held(), wish);
         Ok(())
     }
 
@@ -145,84 +146,25 @@ impl Transaction {
         A::check(command, handle.shared.log.limits()).map_err(|why| Error::InvalidCommand { why })?;
         self.say_as(handle);
         let index = self.branch(handle, id, true)?;
-        let mut branch = typed::<A>(&mut self.branches, index)?;
-        if !A::creates(command) && !branch.exists() {
+        if !A::creates(command) && !self.branches.get(index).is_some_and(|branch| branch.exists()) {
             let absence = Wish { scope: Scope::Whole, access: Access::Shared };
             drop(self.look(handle, id, absence, patience).await?);
-            branch = typed::<A>(&mut self.branches, index)?;
         }
-        let (stream, staged) = (Arc::clone(&branch.stream), branch.events().len());
-        self.locking.be_somebody(patience).await;
-        let deciding = Deciding { handle, stream: &stream, command, index };
-        let mut moves = 0;
-        let mut step = self.start(&deciding, moves)?;
-        let rejection = loop {
-            step = match step {
-                Step::Decided(rejection) => break rejection,
-                Step::Moved => {
-                    moves += 1;
-                    self.start(&deciding, moves)?
-                }
-                Step::InLine(waiting) => {
-                    let (line, plan) = *waiting;
-                    let granted = self.locking.wait(line, &stream, patience).await;
-                    let granted = Self::note(&mut self.lost, granted)?;
-                    self.resume(&deciding, granted, plan)?
-                }
-            };
-        };
-        if let Some(rejection) = rejection {
-            return Ok(Staged::Rejected(rejection));
-        }
-        let branch = typed::<A>(&mut self.branches, index)?;
-        Ok(Staged::Accepted(branch.events().get(staged..).unwrap_or_default()))
-    }
-
-    /// A command's step, as far as it goes without waiting.
-    fn start<'s, A: Aggregate>(
-        &mut self,
-        deciding: &Deciding<'s, A>,
-        moves: u32,
-    ) -> Result<Step<'s, A>, Error> {
-        let Deciding { stream, command, index, .. } = *deciding;
         let room = self.room();
         let Self { branches, locking, lost, now, .. } = self;
-        let branch = typed::<A>(branches, index)?;
-        let Locking { shared, owner, effort, .. } = &*locking;
-        let log = &shared.log;
-        if locking.options.wait == Wait::SkipLocked {
-            let see = |snapshot| {
-                branch.check_unchanged()?;
-                branch.see(snapshot)
-            };
-            let chosen = locking::choose(stream, log, command, (owner.as_ref(), effort.turn), see);
-            let (running, snapshot, scope) = Self::note(lost, chosen)?;
-            return deciding.finish(branch, running, snapshot, scope, room, now);
-        }
-        if !effort.turn {
-            let (running, snapshot) = Self::note(lost, locking.begin_with_checks(branch, stream))?;
-            let scope = A::scope(&snapshot.state, command);
-            return deciding.finish(branch, running, snapshot, scope, room, now);
-        }
-        let plan = Plan::new(&branch.see(stream.look(log)?)?, command, moves);
-        match locking.request(stream, plan.locks(), Access::Exclusive)? {
-            Requested::Granted(running, snapshot) => {
-                deciding.turn(branch, running, snapshot, plan, room, now)
-            }
-            Requested::Queued(line) => Ok(Step::InLine(Box::new((line, plan)))),
-        }
-    }
-
-    /// As the holder of the locks that a command's step waited for.
-    fn resume<'s, A: Aggregate>(
-        &mut self,
-        deciding: &Deciding<'s, A>,
-        (running, snapshot): (Running<'s, A>, Snapshot<A>),
-        plan: Plan,
-    ) -> Result<Step<'s, A>, Error> {
-        let room = self.room();
-        let branch = typed::<A>(&mut self.branches, deciding.index)?;
-        deciding.turn(branch, running, snapshot, plan, room, &mut self.now)
+        locking.be_somebody(patience).await;
+        let (stream, work) = typed::<A>(branches, index)?.parts();
+        let staged = work.events().len();
+        let mut deciding = Deciding { handle, stream, command, work, locking, lost, now, room };
+        let rejection = match deciding.start(0)? {
+            Step::Decided(rejection) => rejection,
+            step => deciding.go_on(step, patience).await?,
+        };
+        let Deciding { work, .. } = deciding;
+        Ok(match rejection {
+            None => Staged::Accepted(work.events().get(staged..).unwrap_or_default()),
+            Some(rejection) => Staged::Rejected(rejection),
+        })
     }
 
     /// What a handle says about its commands holds for those of a transaction too.
@@ -241,12 +183,12 @@ impl Transaction {
     pub(super) fn look_at<A: Aggregate>(&mut self, handle: &Handle<A>, id: &str) -> Result<View<A>, Error> {
         self.check(handle)?;
         let index = self.branch(handle, id, false)?;
-        let branch = typed::<A>(&mut self.branches, index)?;
-        let seen = branch.stream.look(&handle.shared.log)?;
+        let (stream, work) = typed::<A>(&mut self.branches, index)?.parts();
+        let seen = stream.look(&handle.shared.log)?;
         // What is staged may only be applied to what it was decided on.
-        Self::note(&mut self.lost, branch.check_unchanged())?;
-        let seen = branch.see(seen)?;
-        Ok(view(&handle.shared, seen, branch.has_events()))
+        Self::note(&mut self.lost, work.check_unchanged(stream))?;
+        let seen = work.see(stream, seen)?;
+        Ok(view(&handle.shared, seen, work.has_events()))
     }
 
     /// Locks the whole of every stream that the branches are of.
@@ -274,13 +216,18 @@ fn view<A: Aggregate>(shared: &Shared, seen: Snapshot<A>, staged: bool) -> View<
     View { state: seen.state, version: seen.version, position: seen.position, durable }
 }
 
-/// A command's step.
-struct Deciding<'s, A: Aggregate> {
-    handle: &'s Handle<A>,
+/// A command's step: on one stream, in what the transaction has done to it.
+struct Deciding<'c, 's, A: Aggregate> {
+    handle: &'c Handle<A>,
+    command: &'c A::Command,
     stream: &'s Arc<Stream<A>>,
-    command: &'s A::Command,
-    /// Which branch.
-    index: usize,
+    work: &'s mut Work<A>,
+    locking: &'s mut Locking,
+    /// Of the transaction: why it can no longer be committed, and the time of its latest step.
+    lost: &'s mut Option<Error>,
+    now: &'s mut Timestamp,
+    /// How many bytes more can be staged.
+    room: usize,
 }
 
 /// How far a command's step came without waiting.
@@ -293,51 +240,100 @@ enum Step<'s, A: Aggregate> {
     InLine(Box<(InLine<'s, A>, Plan)>),
 }
 
-impl<'s, A: Aggregate> Deciding<'s, A> {
+impl<'s, A: Aggregate> Deciding<'_, 's, A> {
+    /// As far as it goes without waiting. `moves` is how often the scope moved so far.
+    fn start(&mut self, moves: u32) -> Result<Step<'s, A>, Error> {
+        let Self { handle, stream, command, .. } = *self;
+        let Self { work, locking, lost, .. } = self;
+        let log = &handle.shared.log;
+        if locking.options.wait == Wait::SkipLocked {
+            let Locking { owner, effort, .. } = &**locking;
+            let see = |snapshot| {
+                work.check_unchanged(stream)?;
+                work.see(stream, snapshot)
+            };
+            let chosen = locking::choose(stream, log, command, (owner.as_ref(), effort.turn), see);
+            let (running, snapshot, scope) = Transaction::note(lost, chosen)?;
+            return self.finish(running, snapshot, scope);
+        }
+        if !locking.effort.turn {
+            let (running, snapshot) = Transaction::note(lost, locking.begin_with_checks(work, stream))?;
+            let scope = A::scope(&snapshot.state, command);
+            return self.finish(running, snapshot, scope);
+        }
+        let seen = stream.look(log)?;
+        // What is staged is not what the stream has: then that look serves for the plan only.
+        let (plan, seen) = if work.has_events() {
+            (Plan::new(&work.see(stream, seen)?, command, moves), None)
+        } else {
+            (Plan::new(&seen, command, moves), Some(seen))
+        };
+        match locking.request(stream, plan.locks(), Access::Exclusive, seen)? {
+            Requested::Granted(running, snapshot) => self.turn(running, snapshot, plan),
+            Requested::Queued(line) => Ok(Step::InLine(Box::new((line, plan)))),
+        }
+    }
+
+    /// Waits where the step has to, and starts again where it must.
+    async fn go_on(
+        &mut self,
+        mut step: Step<'s, A>,
+        patience: &mut Patience<'_>,
+    ) -> Result<Option<A::Rejection>, Error> {
+        let mut moves = 0;
+        loop {
+            step = match step {
+                Step::Decided(rejection) => return Ok(rejection),
+                Step::Moved => {
+                    moves += 1;
+                    self.start(moves)?
+                }
+                Step::InLine(waiting) => {
+                    let (line, plan) = *waiting;
+                    let granted = self.locking.wait(line, self.stream, patience).await;
+                    let (running, snapshot) = Transaction::note(self.lost, granted)?;
+                    self.turn(running, snapshot, plan)?
+                }
+            };
+        }
+    }
+
     /// Goes on as the holder of the locks, unless others are to be locked by now.
     fn turn(
-        &self,
-        branch: &mut Branch<A>,
+        &mut self,
         running: Running<'s, A>,
         snapshot: Snapshot<A>,
         plan: Plan,
-        room: usize,
-        now: &mut Timestamp,
     ) -> Result<Step<'s, A>, Error> {
-        let snapshot = branch.see(snapshot)?;
+        let snapshot = self.work.see(self.stream, snapshot)?;
         match plan.check(&snapshot, self.command) {
-            Some(scope) => self.finish(branch, running, snapshot, scope, room, now),
+            Some(scope) => self.finish(running, snapshot, scope),
             None => Ok(Step::Moved),
         }
     }
 
-    /// Decides, and stages what comes of it, in at most `room` bytes.
+    /// Decides, and stages what comes of it.
     fn finish(
-        &self,
-        branch: &mut Branch<A>,
+        &mut self,
         running: Running<'s, A>,
         snapshot: Snapshot<A>,
         scope: Scope,
-        room: usize,
-        now: &mut Timestamp,
     ) -> Result<Step<'s, A>, Error> {
         let Handle { shared, services, registry, .. } = self.handle;
-        *now = (*now).max(shared.clock.now()).max(snapshot.decided_at);
-        let context = Context { now: *now, services: &**services, scope: &scope };
-        let decided = A::decide(&snapshot.state, self.command, &context);
-        let new = branch.is_new(&snapshot);
+        let now = (*self.now).max(shared.clock.now()).max(snapshot.decided_at);
+        *self.now = now;
+        let context = Context { now, services: &**services, scope: &scope };
+        // Looked at where it is, and moved once.
+        let mut decided = A::decide(&snapshot.state, self.command, &context);
+        let new = self.work.is_new(&snapshot);
         drop(snapshot);
-        let rejection = match decided {
-            Err(rejection) => Some(rejection),
-            Ok(mut events) => {
-                if new {
-                    registry.intern(&mut events);
-                }
-                branch.stage(events, &scope, room)?;
-                None
+        if let Ok(events) = &mut decided {
+            if new {
+                registry.intern(events);
             }
-        };
-        branch.depend(running.into_held(), Wish { scope, access: Access::Exclusive });
-        Ok(Step::Decided(rejection))
+            self.work.stage(self.stream, events, &scope, self.room)?;
+        }
+        self.work.depend(running.into_held(), Wish { scope, access: Access::Exclusive });
+        Ok(Step::Decided(decided.err()))
     }
 }

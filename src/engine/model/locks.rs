@@ -61,6 +61,7 @@ impl Corridor {
             &self.stream,
             &self.log,
             &Wanted { scope, access: Access::Exclusive, owner: None, waits: true },
+            None,
         )
     }
 
