@@ -264,9 +264,9 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
             Ok(events) => {
                 for event in events.iter() {
                     touched.push(A::touches(event));
+                    stay_in_scope(&stream.name, scope, touched.last())?;
                     draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
                 }
-                stay_in_scope(&stream.name, scope, touched)?;
                 *versions = events.len() as u32;
             }
             // A stream is not created by a rejection.
@@ -353,10 +353,14 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
     }
 }
 
-/// Events touch only parts of the scope that their decision depended on.
+/// An event touches only parts of the scope that its decision depended on.
 #[inline]
-pub(super) fn stay_in_scope(stream: &StreamName, scope: &Scope, touched: &[Scope]) -> Result<(), Error> {
-    match touched.iter().find_map(|touched| scope.first_outside(touched)) {
+pub(super) fn stay_in_scope(
+    stream: &StreamName,
+    scope: &Scope,
+    touched: Option<&Scope>,
+) -> Result<(), Error> {
+    match touched.and_then(|touched| scope.first_outside(touched)) {
         None => Ok(()),
         Some(outside) => Err(Error::OutOfScope { stream: stream.clone(), part: outside.to_string().into() }),
     }

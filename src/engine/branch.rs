@@ -236,13 +236,13 @@ impl<A: Aggregate> Work<A> {
         let part = Partly { staged: &mut self.staged, bytes, count };
         for event in events.iter() {
             part.staged.touched.push(A::touches(event));
+            stay_in_scope(&stream.name, scope, part.staged.touched.last())?;
             part.staged.draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
             let added = part.staged.draft.bytes().len() - bytes;
             if added > room {
                 return Err(Error::TooLarge { bytes: added, limit: room });
             }
         }
-        stay_in_scope(&stream.name, scope, part.staged.touched.get(count..).unwrap_or_default())?;
         part.all(events);
         Ok(())
     }

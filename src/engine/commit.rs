@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
@@ -225,7 +224,7 @@ impl<A: Aggregate> Inner<A> {
             self.number = Some(*new_stream);
             *new_stream += 1;
             self.born = position;
-            stream.exists.store(true, Ordering::Release);
+            stream.presence.begin_to_exist();
         }
         for (version, touched) in (first_version..).zip(change.touched) {
             self.stamps.touch(version, touched);

@@ -12,7 +12,6 @@ use crate::clock::Timestamp;
 /// A rejection is in here, not in the error: look at it.
 #[must_use = "the command may have been rejected"]
 pub struct Outcome<A: Aggregate> {
-    /// As `decide` returned it: to move one costs a tenth of what it costs to decide it.
     pub(crate) decided: Result<Events<A::Event>, A::Rejection>,
     pub(crate) version: u64,
     /// 0 for an outcome that was not stored: positions begin at 1.
@@ -117,6 +116,14 @@ where
             .finish_non_exhaustive()
     }
 }
+
+impl<A: Aggregate> Clone for Decision<'_, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<A: Aggregate> Copy for Decision<'_, A> {}
 
 impl<A: Aggregate> fmt::Debug for Decision<'_, A>
 where

@@ -17,7 +17,7 @@ use crate::sync::{Patience, Place, run_blocking};
 #[must_use = "the decision is not durable, and may be a rejection, until the receipt is waited for"]
 pub struct Receipt<T> {
     shared: Arc<Shared>,
-    // Absent once the outcome was handed over.
+    // Absent before the decision, and once the outcome was handed over.
     pub(super) outcome: Option<T>,
     /// Durable when everything up to here is.
     pub(super) position: u64,

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use dashmap::DashMap;
 use foldhash::quality::RandomState;
@@ -92,30 +91,30 @@ impl<R: Deref<Target = Registry<A>>, A: Aggregate> Visit<R, A> {
     pub(crate) fn begin(registry: R, id: &str, create: bool) -> Result<Self, Error> {
         // A visitor is counted before the guard is given back: who leaves looks under it. No guard outlives its
         // line: to hold one while asking the map again, on the same thread, would hang.
-        let found = registry.streams.get(id).map(|stream| Visitor::enter(&stream));
-        let Visitor { stream, counted } = match found {
-            Some(visitor) => visitor,
+        let found = registry.streams.get(id).map(|stream| enter(&stream));
+        let visit = match found {
+            Some((stream, counted)) => Self { registry, stream, counted },
             None if create => {
                 // Made before the map is locked: `State::default` is foreign code.
                 let new = Arc::new(Stream::new(Registry::<A>::name(id), Inner::default()));
                 // Dropped after the guard, should somebody else have been first: a user's `Drop`.
                 let spare = Arc::clone(&new);
-                let visitor = Visitor::enter(&registry.streams.entry(SmolStr::new(id)).or_insert(new));
+                let (stream, counted) = enter(&registry.streams.entry(SmolStr::new(id)).or_insert(new));
+                let visit = Self { registry, stream, counted };
                 drop(spare);
-                visitor
+                visit
             }
             None => return Err(Error::UnknownStream { stream: Registry::<A>::name(id) }),
         };
-        let visit = Self { registry, stream, counted };
         if !create && !visit.stream.exists() {
             return Err(Error::UnknownStream { stream: visit.stream.name.clone() });
         }
         Ok(visit)
     }
 
-    /// Another visit to a stream that somebody visits.
+    /// Another visit to a stream, by who visits it.
     pub(crate) fn join(registry: R, stream: &Arc<Stream<A>>) -> Self {
-        let Visitor { stream, counted } = Visitor::enter(stream);
+        let (stream, counted) = enter(stream);
         Self { registry, stream, counted }
     }
 
@@ -128,31 +127,20 @@ impl<R: Deref<Target = Registry<A>>, A: Aggregate> Visit<R, A> {
     }
 }
 
-struct Visitor<A: Aggregate> {
-    stream: Arc<Stream<A>>,
-    counted: bool,
-}
-
-impl<A: Aggregate> Visitor<A> {
-    fn enter(stream: &Arc<Stream<A>>) -> Self {
-        let counted = !stream.exists();
-        if counted {
-            stream.visitors.fetch_add(1, Ordering::Relaxed);
-        }
-        Self { stream: Arc::clone(stream), counted }
-    }
+fn enter<A: Aggregate>(stream: &Arc<Stream<A>>) -> (Arc<Stream<A>>, bool) {
+    let counted = stream.presence.enter();
+    (Arc::clone(stream), counted)
 }
 
 impl<R: Deref<Target = Registry<A>>, A: Aggregate> Drop for Visit<R, A> {
     fn drop(&mut self) {
-        if !self.counted || self.stream.visitors.fetch_sub(1, Ordering::AcqRel) > 1 || self.stream.exists() {
+        if !self.counted || !self.stream.presence.leave() {
             return;
         }
         #[cfg(all(test, shuttle))]
         shuttle::thread::yield_now();
         // Somebody may have come since, or even made another one.
-        let is_left = |stream: &Stream<A>| !stream.exists() && stream.visitors.load(Ordering::Acquire) == 0;
-        self.registry.streams.remove_if(&self.stream.name.id, |_, stream| is_left(stream));
+        self.registry.streams.remove_if(&self.stream.name.id, |_, stream| stream.presence.is_over());
     }
 }
 

@@ -60,12 +60,14 @@ impl<A: Aggregate> Fold<A> {
         if event.kind == EventKind::Rejection {
             return Schema::<A>::refuse_newer(event);
         }
-        let schema = &self.registry.schema;
-        let pool = &mut self.pool;
-        let state = &mut self.state;
+        let Self { registry, state, inner, pool, .. } = self;
         // All of this is foreign code, the decoding too.
         catch_unwind(AssertUnwindSafe(|| {
-            let event = A::intern(schema.event(event)?, pool);
+            let mut event = registry.schema.event(event)?;
+            // As when it was decided: only what a stream begins with is shared with others.
+            if inner.version == 0 {
+                event = A::intern(event, pool);
+            }
             A::apply(state, &event);
             Ok(())
         }))

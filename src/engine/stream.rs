@@ -2,7 +2,7 @@
 //! `apply`, policies and `State::clone`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::deadlock::Owner;
 use super::lock::{Access, Locks, Ticket};
@@ -20,11 +20,47 @@ pub(crate) type StateArc<S> = triomphe::Arc<S>;
 /// A stream in memory.
 pub(crate) struct Stream<A: Aggregate> {
     pub(crate) name: StreamName,
-    /// Whether the stream has a version, and how many came before it had one. Not through `sync`: read inside the map
-    /// of streams, where nothing may suspend.
-    pub(super) exists: AtomicBool,
-    pub(super) visitors: AtomicUsize,
+    pub(super) presence: Presence,
     pub(super) inner: Mutex<Inner<A>>,
+}
+
+/// Whether a stream has a version, and how many work on it who came before it had one: it is there for as long as either
+/// holds. One word, because whoever leaves looks at both at once: between two looks somebody could give it a version and
+/// leave too. Not through `sync`: read inside the map of streams, where nothing may suspend.
+#[derive(Default)]
+pub(super) struct Presence(AtomicUsize);
+
+const EXISTS: usize = 1;
+const VISITOR: usize = 2;
+
+impl Presence {
+    fn exists(&self) -> bool {
+        self.0.load(Ordering::Acquire) & EXISTS != 0
+    }
+
+    pub(super) fn begin_to_exist(&self) {
+        self.0.fetch_or(EXISTS, Ordering::Release);
+    }
+
+    /// One more works on it. False if that is not counted: it is there to stay. For one that may go, with the guard of the
+    /// map held, or by who is counted already.
+    pub(super) fn enter(&self) -> bool {
+        let counted = !self.exists();
+        if counted {
+            self.0.fetch_add(VISITOR, Ordering::Relaxed);
+        }
+        counted
+    }
+
+    /// One who was counted leaves. True if it was the last thing that kept the stream.
+    pub(super) fn leave(&self) -> bool {
+        self.0.fetch_sub(VISITOR, Ordering::AcqRel) == VISITOR
+    }
+
+    /// Whether nothing keeps the stream, with the guard of the map held.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
+    }
 }
 
 /// What the mutex guards.
@@ -134,12 +170,15 @@ pub(crate) struct Wanted<'a> {
 
 impl<A: Aggregate> Stream<A> {
     pub(crate) fn new(name: StreamName, inner: Inner<A>) -> Self {
-        let exists = AtomicBool::new(inner.version > 0);
-        Self { name, exists, visitors: AtomicUsize::new(0), inner: Mutex::new(inner) }
+        let presence = Presence::default();
+        if inner.version > 0 {
+            presence.begin_to_exist();
+        }
+        Self { name, presence, inner: Mutex::new(inner) }
     }
 
     pub(crate) fn exists(&self) -> bool {
-        self.exists.load(Ordering::Acquire)
+        self.presence.exists()
     }
 
     /// The state now, for a reader or for a first look at the scope.
