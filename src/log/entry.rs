@@ -113,6 +113,8 @@ pub(crate) struct EntryView<'a> {
     pub(crate) decided_at: Timestamp,
     pub(crate) spans: SmallVec<[Span<'a>; 1]>,
     pub(crate) sections: Sections<'a>,
+    /// How many events all its spans have.
+    count: u64,
     rest: Cursor<'a>,
 }
 
@@ -145,24 +147,27 @@ impl<'a> EntryView<'a> {
         }
         let decided_at = Timestamp(bytes.u64()?);
         let sections = if flags == 0 { Sections::default() } else { Sections::read(bytes.block()?)? };
-        let count = bytes.varint()?;
-        if count == 0 {
+        let streams = bytes.varint()?;
+        if streams == 0 {
             let empty = bytes.is_empty() && flags != 0;
-            let answer = Self { decided_at, spans: SmallVec::new(), sections, rest: bytes };
+            let answer = Self { decided_at, spans: SmallVec::new(), sections, count: 0, rest: bytes };
             return if empty { Ok(answer) } else { Err(Malformed("an entry without a stream")) };
         }
         // Nearly always the only one.
-        let mut spans = SmallVec::from_buf([Span::read(&mut bytes)?]);
-        for _ in 1..count {
-            spans.push(Span::read(&mut bytes)?);
+        let only = Span::read(&mut bytes)?;
+        let mut events = u64::from(only.events);
+        let mut spans = SmallVec::from_buf([only]);
+        for _ in 1..streams {
+            let span = Span::read(&mut bytes)?;
+            events += u64::from(span.events);
+            spans.push(span);
         }
-        Ok(Self { decided_at, spans, sections, rest: bytes })
+        Ok(Self { decided_at, spans, sections, count: events, rest: bytes })
     }
 
     /// The events in order; those of the first span come first.
     pub(crate) fn events(&self) -> Events<'a> {
-        let left = self.spans.iter().map(|span| u64::from(span.events)).sum();
-        Events { left, rest: self.rest }
+        Events { left: self.count, rest: self.rest }
     }
 }
 
