@@ -213,7 +213,6 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         let (version, effort) = (snapshot.version, progress.effort);
         let decided = A::decide(&snapshot.state, self.command, &context);
         let outcome = progress.outcome.insert(Outcome { decided, version, position: 0, decided_at, effort });
-        drop(snapshot);
         if version == 0
             && let Ok(events) = &mut outcome.decided
         {
@@ -223,6 +222,9 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         let (touched, answer) = (SmallVec::new(), Vec::new());
         let mut encoded = Encoded { draft, touched, versions: 0, answer, bytes: 0 };
         self.encode(stream, scope, outcome, &mut encoded)?;
+        // Given up only now: the locked instruction waits for the trip to memory for what was decided on, and the work
+        // until here goes on beside it.
+        drop(snapshot);
         if encoded.versions == 0 && !self.always {
             drop(running);
             // It was decided on what others wrote: durable when all of that is.

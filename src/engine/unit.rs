@@ -325,14 +325,13 @@ impl<'s, A: Aggregate> Deciding<'_, 's, A> {
         let context = Context { now, services: &**services, scope: &scope };
         // Looked at where it is, and moved once.
         let mut decided = A::decide(&snapshot.state, self.command, &context);
-        let new = self.work.is_new(&snapshot);
-        drop(snapshot);
         if let Ok(events) = &mut decided {
-            if new {
+            if self.work.is_new(&snapshot) {
                 registry.intern(events);
             }
             self.work.stage(self.stream, events, &scope, self.room)?;
         }
+        drop(snapshot);
         self.work.depend(running.into_held(), Wish { scope, access: Access::Exclusive });
         Ok(Step::Decided(decided.err()))
     }
