@@ -178,8 +178,9 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
     /// it runs with the stream's mutex held, live and on replay alike.
     fn apply(state: &mut Self::State, event: &Self::Event);
 
-    /// Replaces immutable data that many streams have in common by one shared copy. Called for the
-    /// events of a new stream and for every event read from the log.
+    /// Replaces immutable data that many streams have in common by one shared copy. Called for the events
+    /// of a stream's first decision (of its first step, in a transaction), and for those of its first entry when that is
+    /// read from the log; not for later ones.
     ///
     /// Default: nothing is shared.
     fn intern(event: Self::Event, _pool: &mut Interner) -> Self::Event {

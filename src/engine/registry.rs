@@ -82,7 +82,7 @@ impl<A: Aggregate> Registry<A> {
 pub(crate) struct Visit<R: Deref<Target = Registry<A>>, A: Aggregate> {
     registry: R,
     stream: Arc<Stream<A>>,
-    /// Whether it had no version when this began, so that whoever leaves last has to look whether it has one now.
+    /// Whether it had no version when this began: then this is one of those that keep it.
     counted: bool,
 }
 

@@ -64,7 +64,7 @@ impl<A: Aggregate> Fold<A> {
         // All of this is foreign code, the decoding too.
         catch_unwind(AssertUnwindSafe(|| {
             let mut event = registry.schema.event(event)?;
-            // As when it was decided: only what a stream begins with is shared with others.
+            // Only what a stream begins with is shared with others.
             if inner.version == 0 {
                 event = A::intern(event, pool);
             }

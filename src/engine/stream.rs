@@ -410,3 +410,31 @@ impl<A: Aggregate> Drop for Running<'_, A> {
         wakes.fire();
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    /// A stream without a version goes with the last who worked on it, and with nobody else.
+    #[test]
+    fn whoever_comes_keeps_it_and_the_last_who_leaves_does_not() {
+        let presence = Presence::default();
+        assert!(presence.enter() && presence.enter());
+        assert!(!presence.leave() && !presence.is_over());
+        assert!(presence.leave() && presence.is_over());
+        // Between the leaving of the last and a look somebody else came.
+        assert!(presence.enter() && !presence.is_over());
+    }
+
+    /// One that got a version meanwhile stays, whoever leaves and looks, and counts nobody any more.
+    #[test]
+    fn what_exists_stays() {
+        let presence = Presence::default();
+        assert!(presence.enter() && presence.enter());
+        presence.begin_to_exist();
+        assert!(!presence.enter());
+        assert!(!presence.leave() && !presence.is_over());
+        assert!(!presence.leave() && !presence.is_over());
+        assert!(presence.exists());
+    }
+}

@@ -134,7 +134,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    #[cold]
     fn long_varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -182,6 +181,17 @@ mod tests {
             for cut in 0..bytes.len() {
                 prop_assert!(Cursor(&bytes[..cut]).varint().is_err());
             }
+        }
+
+        /// Two bytes that say what one could are read as ever: files may hold them.
+        #[test]
+        fn more_bytes_than_needed_read_as_the_same_number(value in 0..0x80u8, more in 1..9usize) {
+            let mut bytes = vec![value | 0x80];
+            bytes.extend(std::iter::repeat_n(0x80, more - 1));
+            bytes.push(0);
+            let mut cursor = Cursor(&bytes);
+            prop_assert_eq!(cursor.varint(), Ok(value.into()));
+            prop_assert!(cursor.is_empty());
         }
 
         #[test]
