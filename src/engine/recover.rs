@@ -42,53 +42,24 @@ pub(super) fn replay_all(
             return Err(Error::RegisteredTwice { aggregate });
         }
     }
-    let division = Division::among(parallelism().min(MOST_THREADS));
-    let threads = division.shares();
-    let mut shares: Vec<Share<'_>> = (0..threads).map(|index| Share::new(index, division, &types)).collect();
+    let threads = parallelism().min(MOST_THREADS);
+    let mut shares: Vec<Share<'_>> = (0..threads).map(|index| Share::new(index, threads, &types)).collect();
     // Threads come when there is more than a portion to do, and more than one can run.
-    let mut next = read(opening, division, ids, report)?;
+    let mut next = read(opening, threads, ids, report)?;
     let mut portions = 0;
     while let Some(works) = next {
         if portions > 0 && threads > 1 {
-            shares = on_threads(shares, opening, (division, works), ids, report)?;
+            shares = on_threads(shares, opening, works, ids, report)?;
             break;
         }
         for (share, work) in shares.iter_mut().zip(works) {
             share.take(&work)?;
         }
         portions += 1;
-        next = read(opening, division, ids, report)?;
+        next = read(opening, threads, ids, report)?;
     }
     let (entries, events) = opening.read_so_far();
     finish(shares, Recovery { entries, events, ..Recovery::default() })
-}
-
-/// Who has which stream: every so-manieth, a power of two. To divide by any other number takes as long as to read an
-/// entry's header.
-#[derive(Clone, Copy)]
-struct Division {
-    bits: u32,
-}
-
-impl Division {
-    /// At least so many shares.
-    fn among(threads: usize) -> Self {
-        Self { bits: threads.next_power_of_two().ilog2() }
-    }
-
-    fn shares(self) -> usize {
-        1 << self.bits
-    }
-
-    /// Whose this stream is.
-    fn owner(self, stream: u32) -> usize {
-        stream as usize & (self.shares() - 1)
-    }
-
-    /// Which of its owner's streams it is.
-    fn place(self, stream: u32) -> usize {
-        stream as usize >> self.bits
-    }
 }
 
 /// What one share has to do for one portion of the log.
@@ -101,11 +72,11 @@ struct Work {
 /// Reads a portion and sorts its entries by share; none at the end of the log.
 fn read(
     opening: &mut Opening,
-    division: Division,
+    shares: usize,
     ids: &Ids,
     report: &mut dyn FnMut(u64, u64),
 ) -> Result<Option<Vec<Work>>, Error> {
-    let mut sorted: Vec<Vec<(usize, At)>> = vec![Vec::new(); division.shares()];
+    let mut sorted: Vec<Vec<(usize, At)>> = vec![Vec::new(); shares];
     let (mut rows, mut entries, mut bytes) = (Vec::new(), 0, 0);
     while entries < PORTION_ENTRIES && bytes < PORTION_BYTES {
         let number = rows.len();
@@ -115,7 +86,7 @@ fn read(
                 ids.remember(asked.id, asked.fingerprint, at.position);
             }
             for span in &entry.spans {
-                let Some(mine) = sorted.get_mut(division.owner(span.stream)) else { continue };
+                let Some(mine) = sorted.get_mut(span.stream as usize % shares) else { continue };
                 if mine.last() != Some(&(number, at)) {
                     mine.push((number, at));
                 }
@@ -138,7 +109,7 @@ fn read(
 fn on_threads<'r>(
     shares: Vec<Share<'r>>,
     opening: &mut Opening,
-    (division, first): (Division, Vec<Work>),
+    first: Vec<Work>,
     ids: &Ids,
     report: &mut dyn FnMut(u64, u64),
 ) -> Result<Vec<Share<'r>>, Error> {
@@ -160,7 +131,7 @@ fn on_threads<'r>(
             if busy.into_iter().any(|(line, work)| line.send(work).is_err()) {
                 break;
             }
-            match read(opening, division, ids, report) {
+            match read(opening, lines.len(), ids, report) {
                 Ok(more) => next = more,
                 Err(error) => ended = Err(error),
             }
@@ -199,20 +170,20 @@ fn finish(shares: Vec<Share<'_>>, mut recovery: Recovery) -> Result<Recovery, Er
     }
 }
 
-/// The streams of one owner, folded from their events.
+/// Every so-manieth stream, folded from its events.
 struct Share<'r> {
     index: usize,
-    division: Division,
+    of: usize,
     types: &'r Types<'r>,
-    /// By the stream's place; none for a type that nobody registered.
+    /// By the stream's number divided by `of`; none for a type that nobody registered.
     folds: Vec<Option<Box<dyn AnyFold>>>,
     streams: u64,
     unregistered: BTreeMap<SmolStr, u64>,
 }
 
 impl<'r> Share<'r> {
-    fn new(index: usize, division: Division, types: &'r Types<'r>) -> Self {
-        Self { index, division, types, folds: Vec::new(), streams: 0, unregistered: BTreeMap::new() }
+    fn new(index: usize, of: usize, types: &'r Types<'r>) -> Self {
+        Self { index, of, types, folds: Vec::new(), streams: 0, unregistered: BTreeMap::new() }
     }
 
     fn take(&mut self, work: &Work) -> Result<(), Error> {
@@ -235,7 +206,7 @@ impl<'r> Share<'r> {
                 self.folds.push(fold);
             }
             // The audit has seen that the number is defined, and that numbers are given in order.
-            match self.folds.get_mut(self.division.place(span.stream)) {
+            match self.folds.get_mut(span.stream as usize / self.of) {
                 Some(Some(fold)) => fold.span(position, entry.decided_at, span, &mut events)?,
                 _ => events.of_span(span, drop)?,
             }
@@ -244,7 +215,7 @@ impl<'r> Share<'r> {
     }
 
     fn is_mine(&self, span: &Span<'_>) -> bool {
-        self.division.owner(span.stream) == self.index
+        span.stream as usize % self.of == self.index
     }
 
     fn define(&mut self, aggregate: &str, id: &str, number: u32) -> Option<Box<dyn AnyFold>> {
@@ -254,25 +225,5 @@ impl<'r> Share<'r> {
         };
         self.streams += 1;
         Some(Arc::clone(registry).fold(id, number))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// On any machine every stream has one owner, who finds it right behind the one that it was given before.
-    #[test]
-    fn every_stream_has_one_owner_and_the_next_place_there() {
-        for threads in 1..=MOST_THREADS {
-            let division = Division::among(threads);
-            assert!((threads..=MOST_THREADS).contains(&division.shares()));
-            let mut given = vec![0; division.shares()];
-            for stream in 0..100 {
-                let places = &mut given[division.owner(stream)];
-                assert_eq!(division.place(stream), *places);
-                *places += 1;
-            }
-        }
     }
 }
