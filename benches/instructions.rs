@@ -12,7 +12,7 @@ use support::{hall, is_smoke, labels};
 
 const SEATS: usize = 20_000;
 const MODES: [&str; 2] = ["optimistic", "pessimistic"];
-const WHATS: [&str; 3] = ["command", "id", "transaction"];
+const WHATS: [&str; 4] = ["command", "together", "id", "transaction"];
 /// Callgrind counts while this function runs.
 const COUNTED: &str = "--toggle-collect=*instructions::counted*";
 
@@ -28,9 +28,15 @@ fn run(what: &str, mode: &str, seats: usize) {
         let created = venues.execute(show, &VenueCommand::create(Arc::clone(&layout))).expect("created");
         assert!(created.is_accepted());
     }
-    for (label, id) in labels.iter().zip(&ids) {
-        let command = VenueCommand::reserve(1, [label]);
-        counted(&engine, &venues, &command, what, id, options);
+    if what == "together" {
+        let commands: Vec<_> =
+            labels.iter().map(|label| ("one", VenueCommand::reserve(1, [label]))).collect();
+        commands.chunks(1024).for_each(|commands| counted_together(&venues, commands));
+    } else {
+        for (label, id) in labels.iter().zip(&ids) {
+            let command = VenueCommand::reserve(1, [label]);
+            counted(&engine, &venues, &command, what, id, options);
+        }
     }
     let sold = venues.read("one").expect("a show").sold();
     assert_eq!(sold as usize, seats, "every operation sells a seat");
@@ -55,6 +61,13 @@ fn counted(
             }
             drop(unit.submit().expect("committed"));
         }
+    }
+}
+
+#[inline(never)]
+fn counted_together(venues: &Handle<Venue>, commands: &[(&str, VenueCommand)]) {
+    for receipt in venues.submit_all(commands) {
+        drop(receipt.expect("decided"));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Durable reservations per second when nobody waits for each one: one producer, many under way.
-//! An operation is counted when its receipt has been waited for, that is, after its two-phase commit.
+//! An operation is counted when its receipt has been waited for, that is, after its two-phase commit. Sold by a call for
+//! each, and with many in a call (`submit_all`).
 //!
 //! "By hand" is the ceiling: the same sale as a program for nothing else would do it. One thread may
 //! decide, nothing is checked or locked, nobody can read, and only one kind of event exists.
@@ -16,28 +17,35 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use redb::TableDefinition;
 use support::{
     IN_FLIGHT, SEATS, SHOWS, Sale, folder, hall, in_turns, is_smoke, labels, order, sell_pipelined,
+    sell_together,
 };
+
+/// Commands of one `submit_all`.
+const IN_A_CALL: usize = 1024;
 
 fn pipelined(c: &mut Criterion) {
     let mut group = c.benchmark_group("pipelined durable reserve");
     let order = order(SHOWS, SEATS, 0.6);
     group.throughput(Throughput::Elements(order.len() as u64)).sample_size(10);
-    for concurrency in [Concurrency::Optimistic, Concurrency::Pessimistic] {
-        let options = Options { concurrency, ..Options::default() };
-        group.bench_function(format!("64 x 20,000 seats, {concurrency:?}"), |b| {
-            b.iter_custom(|rounds| {
-                let mut spent = Duration::ZERO;
-                for _ in 0..rounds {
-                    let sale = Sale::new(SHOWS, SEATS, options);
-                    let began = Instant::now();
-                    sell_pipelined(&sale, &order);
-                    spent += began.elapsed();
-                }
-                spent
+    for (way, in_a_call) in [("", 1), (", 1,024 in a call", IN_A_CALL)] {
+        for concurrency in [Concurrency::Optimistic, Concurrency::Pessimistic] {
+            let options = Options { concurrency, ..Options::default() };
+            group.bench_function(format!("64 x 20,000 seats, {concurrency:?}{way}"), |b| {
+                b.iter_custom(|rounds| (0..rounds).map(|_| timed(options, &order, in_a_call)).sum());
             });
-        });
+        }
     }
     group.finish();
+}
+
+fn timed(options: Options, order: &[(u32, u32)], in_a_call: usize) -> Duration {
+    let sale = Sale::new(SHOWS, SEATS, options);
+    let began = Instant::now();
+    match in_a_call {
+        1 => sell_pipelined(&sale, order),
+        _ => sell_together(&sale, order, in_a_call),
+    }
+    began.elapsed()
 }
 
 const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
@@ -107,19 +115,15 @@ fn by_hand(order: &[(u32, u32)]) -> Duration {
 
 fn ceiling(_: &mut Criterion) {
     let order = order(SHOWS, SEATS, 0.6);
-    let sell = |options| {
-        let sale = Sale::new(SHOWS, SEATS, options);
-        let began = Instant::now();
-        sell_pipelined(&sale, &order);
-        began.elapsed()
-    };
     in_turns(
         &format!("{} pipelined durable reservations", order.len()),
         if is_smoke() { 1 } else { 7 },
         &mut [
             ("by hand", Box::new(|| by_hand(&order))),
-            ("optimistic", Box::new(|| sell(Options::optimistic()))),
-            ("pessimistic", Box::new(|| sell(Options::pessimistic()))),
+            ("optimistic", Box::new(|| timed(Options::optimistic(), &order, 1))),
+            ("pessimistic", Box::new(|| timed(Options::pessimistic(), &order, 1))),
+            ("optimistic, 1,024 in a call", Box::new(|| timed(Options::optimistic(), &order, IN_A_CALL))),
+            ("pessimistic, 1,024 in a call", Box::new(|| timed(Options::pessimistic(), &order, IN_A_CALL))),
         ],
     );
 }

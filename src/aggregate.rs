@@ -132,6 +132,16 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
         Scope::Whole
     }
 
+    /// Looks at what deciding on these parts will look at, and does nothing else. Asked for every command of a group
+    /// ([`Handle::submit_all`](crate::Handle::submit_all)) before the first of them is decided, so that the processor has
+    /// their trips to memory under way at once.
+    ///
+    /// Worth it for states of many megabytes. Put what is read through [`black_box`](std::hint::black_box), or the
+    /// compiler leaves it out.
+    ///
+    /// Default: nothing.
+    fn prefetch(_state: &Self::State, _scope: &Scope) {}
+
     /// As [`scope`](Self::scope), for a caller who would rather have other parts than wait for those that somebody
     /// has locked: chooses only among parts that `locked` does not contain. `decide` finds the choice in
     /// [`Context::scope`] and makes no other.

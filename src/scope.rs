@@ -161,6 +161,53 @@ impl Scope {
     }
 }
 
+/// Scopes that have nothing in common. A Bloom filter of one function: that a part is new is true, that it is not may be
+/// a false alarm (1 in 64 after 16 parts).
+#[derive(Default)]
+pub(crate) struct Disjoint {
+    marks: [u64; WORDS],
+    parts: usize,
+}
+
+const WORDS: usize = 16;
+
+impl Disjoint {
+    /// The most parts in all, unless the first scope has more.
+    const PARTS: usize = 64;
+
+    /// Adds a scope that has nothing in common with those before. False if it may have, or if they are too many.
+    pub(crate) fn add(&mut self, scope: &Scope) -> bool {
+        let Scope::Parts(parts) = scope else { return false };
+        let too_many = self.parts > 0 && self.parts + parts.len() > Self::PARTS;
+        if too_many || self.parts > 0 && parts.iter().any(|part| self.has(part)) {
+            return false;
+        }
+        for (word, bit) in parts.iter().map(mark) {
+            self.marks[word] |= bit;
+        }
+        self.parts += parts.len();
+        true
+    }
+
+    fn has(&self, part: &Part) -> bool {
+        let (word, bit) = mark(part);
+        self.marks[word] & bit != 0
+    }
+}
+
+/// Where a part leaves its mark.
+fn mark(part: &Part) -> (usize, u64) {
+    let key = match &part.key {
+        Key::Number(number) => *number,
+        Key::Name(name) => {
+            name.bytes().fold(0, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        }
+    };
+    // Fibonacci hashing (Knuth): the high bits depend on all.
+    let hash = (key ^ u64::from(part.kind) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((hash >> 60) as usize % WORDS, 1 << (hash >> 54 & 63))
+}
+
 /// The parts that others had locked when somebody looked. They may be free, and others locked, a moment later:
 /// what is chosen by it is locked, or checked, all the same.
 #[derive(Clone, Debug, Default)]

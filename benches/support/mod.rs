@@ -102,6 +102,27 @@ pub fn order(shows: usize, seats: usize, share: f64) -> Vec<(u32, u32)> {
     all
 }
 
+/// As [`sell_pipelined`], with so many commands in a call.
+pub fn sell_together(sale: &Sale, order: &[(u32, u32)], in_a_call: usize) {
+    let mut under_way: VecDeque<Receipt<Outcome<Venue>>> = VecDeque::with_capacity(IN_FLIGHT);
+    let settle = |receipt: Receipt<Outcome<Venue>>| {
+        assert!(receipt.wait().expect("durable").is_accepted());
+    };
+    let mut commands = Vec::with_capacity(in_a_call);
+    for call in order.chunks(in_a_call) {
+        let excess = (under_way.len() + call.len()).saturating_sub(IN_FLIGHT);
+        under_way.drain(..excess).for_each(settle);
+        commands.clear();
+        commands.extend(call.iter().map(|&(show, seat)| {
+            let command = VenueCommand::reserve(u64::from(seat), [&sale.labels[seat as usize]]);
+            (&sale.ids[show as usize], command)
+        }));
+        let receipts = sale.venues.submit_all(&commands).into_iter();
+        under_way.extend(receipts.map(|receipt| receipt.expect("decided")));
+    }
+    under_way.into_iter().for_each(settle);
+}
+
 /// Sells `order` from this thread with up to [`IN_FLIGHT`] decisions under way; returns when the last
 /// one is durable.
 pub fn sell_pipelined(sale: &Sale, order: &[(u32, u32)]) {

@@ -3,20 +3,18 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
-use super::commit::{Change, Commit, Proposal, Refusal};
+use super::commit::{Commit, Refusal};
+use super::encoded::{Encoded, Stored};
 use super::handle::Handle;
 use super::lock::Access;
 use super::locking::{self, Plan};
-use super::options::{Concurrency, Exhausted, Wait};
+use super::options::{Concurrency, Exhausted, Options, Wait};
 use super::outcome::{Effort, Outcome};
 use super::rebuild;
 use super::registry::{Registry, Visit};
 use super::stream::{InLine, Requested, Running, Snapshot, Stream, Wanted};
 use crate::aggregate::{Aggregate, Context};
-use crate::error::{Error, StreamName};
-use crate::log::{Draft, EventKind, entry_bytes, put_answer};
+use crate::error::Error;
 use crate::scope::Scope;
 use crate::sync::{Patience, run_blocking};
 
@@ -50,19 +48,6 @@ struct Prepared<'s, A: Aggregate> {
     encoded: Encoded,
 }
 
-/// What an entry needs beside the decision itself.
-struct Encoded {
-    draft: Draft,
-    /// What each event touches; nothing for a rejection.
-    touched: SmallVec<[Scope; 1]>,
-    /// How many versions the entry takes.
-    versions: u32,
-    /// The call's sections and the answer, for an entry that takes none.
-    answer: Vec<u8>,
-    /// What the entry takes at most.
-    bytes: usize,
-}
-
 /// How far an attempt came without waiting. What has to wait is boxed: the path without waits, which
 /// is the fast one, then keeps nothing in a future.
 enum Step<'s, A: Aggregate> {
@@ -78,8 +63,18 @@ enum Step<'s, A: Aggregate> {
 
 impl<'c, A: Aggregate> Execution<'c, '_, A> {
     /// Leaves the outcome in its place. Returns the position up to which all must be durable before it is.
-    pub(crate) fn run(mut self, outcome: &mut Option<Outcome<A>>) -> Result<u64, Error> {
-        let (visit, mut progress) = (self.visit()?, self.progress(outcome));
+    pub(crate) fn run(self, outcome: &mut Option<Outcome<A>>) -> Result<u64, Error> {
+        self.run_after(None, outcome)
+    }
+
+    /// As [`run`](Self::run), of a command that has been through something before.
+    #[inline(always)]
+    pub(crate) fn run_after(
+        mut self,
+        effort: Option<Effort>,
+        outcome: &mut Option<Outcome<A>>,
+    ) -> Result<u64, Error> {
+        let (visit, mut progress) = (self.visit()?, self.progress(effort, outcome));
         let stream = visit.stream();
         match self.start(stream, &mut progress)? {
             Step::Decided(position) => Ok(position),
@@ -89,8 +84,17 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
     }
 
     /// As [`run`](Self::run), for a task.
-    pub(crate) async fn run_async(mut self, outcome: &mut Option<Outcome<A>>) -> Result<u64, Error> {
-        let (visit, mut progress) = (self.visit()?, self.progress(outcome));
+    pub(crate) async fn run_async(self, outcome: &mut Option<Outcome<A>>) -> Result<u64, Error> {
+        self.run_after_async(None, outcome).await
+    }
+
+    /// As [`run_after`](Self::run_after), for a task.
+    pub(crate) async fn run_after_async(
+        mut self,
+        effort: Option<Effort>,
+        outcome: &mut Option<Outcome<A>>,
+    ) -> Result<u64, Error> {
+        let (visit, mut progress) = (self.visit()?, self.progress(effort, outcome));
         let stream = visit.stream();
         match self.start(stream, &mut progress)? {
             Step::Decided(position) => Ok(position),
@@ -106,9 +110,12 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         Visit::begin(&*self.handle.registry, self.id, A::creates(self.command))
     }
 
-    fn progress<'o>(&self, outcome: &'o mut Option<Outcome<A>>) -> Progress<'o, A> {
-        let turn = self.handle.options.concurrency == Concurrency::Pessimistic;
-        Progress { outcome, effort: Effort { turn, ..Effort::default() }, moves: 0 }
+    fn progress<'o>(&self, effort: Option<Effort>, outcome: &'o mut Option<Outcome<A>>) -> Progress<'o, A> {
+        let effort = effort.unwrap_or_else(|| Effort {
+            turn: self.handle.options.concurrency == Concurrency::Pessimistic,
+            ..Effort::default()
+        });
+        Progress { outcome, effort, moves: 0 }
     }
 
     /// Waits where the attempt has to, and starts again where it must.
@@ -218,10 +225,9 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         {
             self.handle.registry.intern(events);
         }
-        let draft = Draft::new(log.limits().entry_bytes);
-        let (touched, answer) = (SmallVec::new(), Vec::new());
-        let mut encoded = Encoded { draft, touched, versions: 0, answer, bytes: 0 };
-        self.encode(stream, scope, outcome, &mut encoded)?;
+        let mut encoded = Encoded::new(log.limits());
+        let stored = Stored { sections: self.sections, always: self.always, options: &self.handle.options };
+        encoded.fill(stream, scope, outcome, &stored)?;
         // Given up only now: the locked instruction waits for the trip to memory for what was decided on, and the work
         // until here goes on beside it.
         drop(snapshot);
@@ -253,41 +259,6 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         self.commit(stream, running, &scope, &encoded, progress)
     }
 
-    /// Encodes what is to be stored and checks that it stays in scope.
-    fn encode(
-        &self,
-        stream: &Stream<A>,
-        scope: &Scope,
-        outcome: &Outcome<A>,
-        encoded: &mut Encoded,
-    ) -> Result<(), Error> {
-        let Encoded { draft, touched, versions, answer, bytes } = encoded;
-        match &outcome.decided {
-            Ok(events) => {
-                for event in events.iter() {
-                    touched.push(A::touches(event));
-                    stay_in_scope(&stream.name, scope, touched.last())?;
-                    draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
-                }
-                *versions = events.len() as u32;
-            }
-            // A stream is not created by a rejection.
-            Err(rejection) if self.always || self.handle.options.record_rejections => {
-                if outcome.version > 0 || self.always {
-                    draft.push(EventKind::Rejection, A::EVENT_VERSION, rejection)?;
-                }
-                *versions = u32::from(outcome.version > 0);
-            }
-            Err(_) => {}
-        }
-        if self.always && *versions == 0 {
-            *answer = self.sections.to_vec();
-            put_answer(answer, outcome.version, draft);
-        }
-        *bytes = entry_bytes(self.sections.len() + answer.len(), stream.name.bytes(), draft);
-        Ok(())
-    }
-
     /// Gives the outcome its place in the log, if it still holds.
     fn commit<'s>(
         &self,
@@ -299,71 +270,55 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
     ) -> Result<Step<'s, A>, Error> {
         let shared = &self.handle.shared;
         let Some(outcome) = progress.outcome else { return Ok(Step::Again) };
-        let Encoded { draft, touched, versions, answer, bytes } = encoded;
-        let proposal = Proposal {
-            scope,
-            change: Change { events: outcome.events(), touched, draft, versions: *versions },
-            policies: &self.handle.registry.policies,
-            decided_at: outcome.decided_at,
-            sections: if answer.is_empty() { self.sections } else { answer },
-            bytes: *bytes,
-            nudge: self.nudge,
-        };
+        let proposal = encoded.proposal(self.handle, scope, outcome, self.sections, self.nudge);
         let refusal = match running.commit(&shared.log, &proposal)? {
             Commit::Done { position, version } => {
-                outcome.position = position;
-                // An answer is about the version that was looked at, as its entry says.
-                if *versions > 0 {
-                    outcome.version = version;
-                }
+                encoded.decided(outcome, position, version);
                 return Ok(Step::Decided(position));
             }
             Commit::Refused(refusal) => refusal,
         };
-        match refusal {
-            Refusal::Locked => progress.effort.turn = true,
-            Refusal::Conflict => self.conflict(stream, &mut progress.effort)?,
-            // Does not come back: the panic has passed through.
-            Refusal::PolicyPanicked => {}
-            Refusal::Violated(policy) => {
-                return Err(Error::PolicyViolated { stream: stream.name.clone(), policy });
-            }
-            Refusal::Panicked(message) => {
-                rebuild::start(shared, &self.handle.registry, stream, &message);
-                return Err(Error::ApplyPanicked { stream: stream.name.clone(), message });
-            }
-        }
+        refused(self.handle, stream, refusal, &mut progress.effort)?;
         // Dropped while nothing is held: it may run anything.
         *progress.outcome = None;
         Ok(Step::Again)
     }
-
-    #[cold]
-    fn conflict(&self, stream: &Stream<A>, effort: &mut Effort) -> Result<(), Error> {
-        let options = &self.handle.options;
-        effort.conflicts += 1;
-        if effort.conflicts > options.retries {
-            match options.exhausted {
-                Exhausted::Turn => effort.turn = true,
-                Exhausted::Conflict => {
-                    let attempts = effort.conflicts;
-                    return Err(Error::Conflict { stream: stream.name.clone(), attempts });
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-/// An event touches only parts of the scope that its decision depended on.
-#[inline]
-pub(super) fn stay_in_scope(
-    stream: &StreamName,
-    scope: &Scope,
-    touched: Option<&Scope>,
+/// What follows a refusal: another try, by this effort, or the end of it.
+pub(super) fn refused<A: Aggregate>(
+    handle: &Handle<A>,
+    stream: &Arc<Stream<A>>,
+    refusal: Refusal,
+    effort: &mut Effort,
 ) -> Result<(), Error> {
-    match touched.and_then(|touched| scope.first_outside(touched)) {
-        None => Ok(()),
-        Some(outside) => Err(Error::OutOfScope { stream: stream.clone(), part: outside.to_string().into() }),
+    match refusal {
+        Refusal::Locked => effort.turn = true,
+        Refusal::Conflict => conflict(&handle.options, stream, effort)?,
+        // Does not come back: the panic has passed through.
+        Refusal::PolicyPanicked => {}
+        Refusal::Violated(policy) => {
+            return Err(Error::PolicyViolated { stream: stream.name.clone(), policy });
+        }
+        Refusal::Panicked(message) => {
+            rebuild::start(&handle.shared, &handle.registry, stream, &message);
+            return Err(Error::ApplyPanicked { stream: stream.name.clone(), message });
+        }
     }
+    Ok(())
+}
+
+#[cold]
+fn conflict<A: Aggregate>(options: &Options, stream: &Stream<A>, effort: &mut Effort) -> Result<(), Error> {
+    effort.conflicts += 1;
+    if effort.conflicts > options.retries {
+        match options.exhausted {
+            Exhausted::Turn => effort.turn = true,
+            Exhausted::Conflict => {
+                let attempts = effort.conflicts;
+                return Err(Error::Conflict { stream: stream.name.clone(), attempts });
+            }
+        }
+    }
+    Ok(())
 }

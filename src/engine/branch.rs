@@ -8,8 +8,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Shared;
-use super::attempt::stay_in_scope;
 use super::commit::{After, Change, Refusal, Replaced};
+use super::encoded::stay_in_scope;
 use super::locking::{Locking, Wish};
 use super::rebuild;
 use super::registry::{Registry, Visit};

@@ -246,11 +246,7 @@ impl<'h, A: Aggregate> Call<'h, A> {
             (theirs, mine) => theirs.or(mine).map(Cow::Borrowed),
         };
         if let Some(metadata) = &metadata {
-            let (bytes, limit) = (metadata.bytes(), handle.shared.log.limits().metadata_bytes);
-            if bytes > limit {
-                return Err(Error::MetadataTooLarge { bytes, limit });
-            }
-            put_metadata(&mut sections, metadata);
+            put_metadata(&mut sections, metadata, handle.shared.log.limits())?;
         }
         let mut claimed = None;
         if let Some(identity) = own.and_then(|own| own.id.as_ref()) {

@@ -76,7 +76,23 @@ pub(super) enum Refusal {
 }
 
 impl<A: Aggregate> Running<'_, A> {
-    pub(super) fn commit(mut self, log: &Log, proposal: &Proposal<'_, A>) -> Result<Commit, Error> {
+    pub(super) fn commit(self, log: &Log, proposal: &Proposal<'_, A>) -> Result<Commit, Error> {
+        self.decisive(
+            log,
+            |running, inner, after, wakes| running.commit_locked(inner, log, proposal, after, wakes),
+            |commit| matches!(commit, Commit::Refused(Refusal::PolicyPanicked)),
+        )
+    }
+
+    /// The last step of an attempt, under the mutex, and what has to wait until that is released. `passes_on` says
+    /// whether a panic passes through to the caller.
+    #[inline(always)]
+    pub(super) fn decisive<T>(
+        mut self,
+        log: &Log,
+        step: impl FnOnce(&mut Self, &mut Inner<A>, After<'_, A>, &mut Wakes) -> Result<T, Error>,
+        passes_on: impl FnOnce(&T) -> bool,
+    ) -> Result<T, Error> {
         let mut wakes = Wakes::default();
         let (mut replaced, mut panic) = (Replaced::<A>::new(), None);
         let result = {
@@ -85,7 +101,7 @@ impl<A: Aggregate> Running<'_, A> {
             let result = match stream.check(&inner, log) {
                 Ok(()) => {
                     let after = After { replaced: &mut replaced, panic: &mut panic };
-                    self.commit_locked(&mut inner, log, proposal, after, &mut wakes)
+                    step(&mut self, &mut inner, after, &mut wakes)
                 }
                 Err(error) => Err(error),
             };
@@ -96,7 +112,7 @@ impl<A: Aggregate> Running<'_, A> {
         if replaced.is_empty() && panic.is_none() {
             return result;
         }
-        let passed_on = panic.take_if(|_| matches!(result, Ok(Commit::Refused(Refusal::PolicyPanicked))));
+        let passed_on = panic.take_if(|_| result.as_ref().is_ok_and(passes_on));
         // The decision stands, whatever a user's `Drop` does.
         let _ = catch_unwind(AssertUnwindSafe(|| drop((replaced, panic))));
         if let Some(panic) = passed_on {
@@ -140,8 +156,27 @@ impl<A: Aggregate> Running<'_, A> {
 impl Held {
     /// Whether what this attempt saw of `scope` still holds. It then no longer asks: what is touched from here
     /// on concerns the others.
+    #[inline]
     pub(super) fn verify<A: Aggregate>(
         &mut self,
+        inner: &mut Inner<A>,
+        name: &StreamName,
+        scope: &Scope,
+        access: Access,
+        log: &Log,
+        wakes: &mut Wakes,
+    ) -> Result<Option<Refusal>, Error> {
+        let refusal = self.check(inner, name, scope, access, log, wakes)?;
+        if refusal.is_none() {
+            self.look_away(inner);
+        }
+        Ok(refusal)
+    }
+
+    /// The same, and it may ask again.
+    #[inline(always)]
+    pub(super) fn check<A: Aggregate>(
+        &self,
         inner: &mut Inner<A>,
         name: &StreamName,
         scope: &Scope,
@@ -163,9 +198,15 @@ impl Held {
             }
             return Ok(Some(Refusal::Conflict));
         }
-        inner.stamps.end(since);
-        self.since = None;
         Ok(None)
+    }
+
+    /// From here on the attempt does not ask what changes.
+    #[inline]
+    pub(super) fn look_away<A: Aggregate>(&mut self, inner: &mut Inner<A>) {
+        if let Some(since) = self.since.take() {
+            inner.stamps.end(since);
+        }
     }
 }
 

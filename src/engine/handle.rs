@@ -8,6 +8,7 @@ use smol_str::SmolStr;
 
 use super::Shared;
 use super::call::Call;
+use super::group::Groups;
 use super::history::History;
 use super::options::Options;
 use super::outcome::{Outcome, View};
@@ -146,6 +147,67 @@ impl<A: Aggregate> Handle<A> {
         command: &A::Command,
     ) -> Result<Receipt<Outcome<A>>, Error> {
         self.call().submit_async(id, command).await
+    }
+
+    /// Decides many commands in one call, and returns a receipt or an error for each, in their order: what
+    /// [`submit`](Self::submit) of one after the other would have returned. Commands of one stream are decided in their
+    /// order, streams in any. Each is an entry of its own; for all or nothing there is
+    /// [`Engine::transact`](crate::Engine::transact).
+    ///
+    /// Made for whoever has many at hand: a queue that filled up during the last call, an import. Up to 16 commands of one
+    /// stream whose scopes have nothing in common are decided on one snapshot, at one time, and committed in one hold of the
+    /// stream's mutex. With [`Concurrency::Pessimistic`](crate::options::Concurrency) they share one lock, and hold it
+    /// until the last of them is decided. A command that chooses its parts chooses on that snapshot too: a seat that one
+    /// just before it gives back may not be among them. `decide` runs on this thread, for one after the other: slow
+    /// decisions belong in calls of their own.
+    ///
+    /// A command that has to wait does so as in a call of its own, for as long as [`Options::wait`] says, and so do those
+    /// after it. Needs memory for a receipt per command.
+    ///
+    /// ```
+    /// use boxoffice::Engine;
+    /// use boxoffice::venue::{Venue, VenueCommand, VenueServices};
+    ///
+    /// let engine = Engine::builder().aggregate::<Venue>().in_memory()?;
+    /// let venues = engine.handle::<Venue>(VenueServices::default())?;
+    /// let receipts = venues.submit_all(&[
+    ///     ("tonight", VenueCommand::create(boxoffice::layout::Layout::from_labels(["A1", "A2"])?)),
+    ///     ("tonight", VenueCommand::reserve(7, ["A1"])),
+    ///     ("tonight", VenueCommand::reserve(8, ["A2"])),
+    ///     ("tonight", VenueCommand::reserve(9, ["A2"])),
+    /// ]);
+    /// let mut sold = Vec::new();
+    /// for receipt in receipts {
+    ///     sold.push(receipt?.wait()?.is_accepted());
+    /// }
+    /// assert_eq!(sold, [true, true, true, false]);
+    /// # engine.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// One of a command leaves the others as they are. Those of [`submit`](Self::submit); after
+    /// [`Error::ApplyPanicked`] the next commands of the stream may be [`Error::Fenced`].
+    ///
+    /// # Panics
+    ///
+    /// As [`execute`](Self::execute). Commands before the one that panics may have been decided, and their receipts are
+    /// gone: the streams tell.
+    pub fn submit_all<S: AsRef<str>>(
+        &self,
+        commands: &[(S, A::Command)],
+    ) -> Vec<Result<Receipt<Outcome<A>>, Error>> {
+        Groups::new(self, commands).run()
+    }
+
+    /// [`submit_all`](Self::submit_all) for a task: suspends where a command has to wait. If the future is dropped, the
+    /// commands up to some point have been decided.
+    pub async fn submit_all_async<S: AsRef<str>>(
+        &self,
+        commands: &[(S, A::Command)],
+    ) -> Vec<Result<Receipt<Outcome<A>>, Error>> {
+        Groups::new(self, commands).run_async().await
     }
 
     /// The state of a stream now. Never waits for a decision that is being made, nor for the disk:

@@ -55,11 +55,7 @@ impl Transaction {
     fn sections(&self) -> Result<Vec<u8>, Error> {
         let mut sections = Vec::new();
         if let Some(metadata) = &self.metadata {
-            let (bytes, limit) = (metadata.bytes(), self.locking.shared.log.limits().metadata_bytes);
-            if bytes > limit {
-                return Err(Error::MetadataTooLarge { bytes, limit });
-            }
-            put_metadata(&mut sections, metadata);
+            put_metadata(&mut sections, metadata, self.locking.shared.log.limits())?;
         }
         Ok(sections)
     }

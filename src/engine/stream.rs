@@ -382,9 +382,7 @@ impl Held {
     }
 
     pub(super) fn end<A: Aggregate>(&mut self, inner: &mut Inner<A>, wakes: &mut Wakes) {
-        if let Some(since) = self.since.take() {
-            inner.stamps.end(since);
-        }
+        self.look_away(inner);
         if let Some(ticket) = self.ticket.take() {
             inner.locks.release(ticket, wakes);
         }

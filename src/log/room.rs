@@ -33,10 +33,20 @@ impl Log {
     /// look at once may all go on. What they then queue together is no more than the drafts that they
     /// hold already, so memory stays bounded, and nobody pays for a promise.
     pub(crate) fn has_room(&self, bytes: usize) -> Result<bool, Error> {
-        if bytes > self.limits.entry_bytes {
-            return Err(Error::TooLarge { bytes, limit: self.limits.entry_bytes });
-        }
+        self.check_size(bytes)?;
         Ok(self.room.used().saturating_add(bytes) <= self.limits.queue_bytes)
+    }
+
+    /// Whether an entry of up to `bytes` may be appended at all.
+    #[inline]
+    pub(crate) fn check_size(&self, bytes: usize) -> Result<(), Error> {
+        let limit = self.limits.entry_bytes;
+        if bytes > limit { Err(Error::TooLarge { bytes, limit }) } else { Ok(()) }
+    }
+
+    /// Whether nothing more may queue once `bytes` more do.
+    pub(crate) fn is_full(&self, bytes: usize) -> bool {
+        self.room.used().saturating_add(bytes) >= self.limits.queue_bytes
     }
 
     /// Waits until an entry of up to `bytes` may queue.

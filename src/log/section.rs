@@ -13,6 +13,8 @@
 use super::bytes::{Cursor, Malformed, Sink};
 use super::draft::Draft;
 use super::entry::{EventKind, EventView};
+use crate::error::Error;
+use crate::limits::Limits;
 use crate::metadata::Metadata;
 
 #[derive(Clone, Copy)]
@@ -38,7 +40,16 @@ pub(crate) fn put_command(out: &mut Vec<u8>, id: &str, fingerprint: u64) {
     put_section(out, Tag::Command, &section);
 }
 
-pub(crate) fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
+/// What a call says about itself.
+///
+/// # Errors
+///
+/// [`Error::MetadataTooLarge`]; then nothing is put.
+pub(crate) fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata, limits: &Limits) -> Result<(), Error> {
+    let (bytes, limit) = (metadata.bytes(), limits.metadata_bytes);
+    if bytes > limit {
+        return Err(Error::MetadataTooLarge { bytes, limit });
+    }
     let named = [
         (Tag::Correlation, metadata.correlation()),
         (Tag::Causation, metadata.causation()),
@@ -55,6 +66,7 @@ pub(crate) fn put_metadata(out: &mut Vec<u8>, metadata: &Metadata) {
         section.put_block(value.as_bytes());
         put_section(out, Tag::Pair, &section);
     }
+    Ok(())
 }
 
 /// The answer to a command that changed nothing at `version`: `said` holds a rejection, or nothing.
@@ -168,7 +180,7 @@ mod tests {
             put_command(&mut bytes, &id, fingerprint);
             bytes.put_varint(77);
             bytes.put_block(&unknown);
-            put_metadata(&mut bytes, &metadata);
+            put_metadata(&mut bytes, &metadata, &Limits::default()).unwrap();
             put_answer(&mut bytes, version, &said);
 
             let read = Sections::read(&bytes).unwrap();

@@ -142,6 +142,12 @@ impl<C: CustomerId> Aggregate for Venue<C> {
         scope::scope(state, command)
     }
 
+    fn prefetch(state: &VenueState<C>, scope: &Scope) {
+        for seat in scope.named().iter().map_while(scope::seat_of) {
+            std::hint::black_box(state.slot(seat).map_or(0, slot::Slot::turn));
+        }
+    }
+
     fn scope_skipping(
         state: &VenueState<C>,
         command: &VenueCommand<C>,

@@ -46,6 +46,19 @@ fn checks_respect_locks() {
     });
 }
 
+/// Several orders in one call, among calls of one order.
+#[test]
+fn orders_given_together_are_decided_in_their_order() {
+    explore(|| {
+        let (trial, engine, handle) = Trial::opened(MemoryStore::default());
+        crowd::join(crowd::start(&trial, &handle, 3, any_options, |number, trial, handle| match number {
+            0 => crowd::patiently(trial, handle, Way::any(), any_ask()),
+            _ => crowd::together(trial, handle, (0..=pick(3)).map(|_| any_ask()).collect()),
+        }));
+        trial.check(engine, &handle);
+    });
+}
+
 /// Two seats for a customer who may have one: disjoint but for the customer.
 #[test]
 fn a_limit_over_two_seats_is_kept() {

@@ -2,9 +2,10 @@
 
 use shuttle::thread::{JoinHandle, spawn};
 
-use super::super::{Handle, Options};
-use super::{Ask, Hall, Trial, Way, is_impatience};
+use super::super::{Handle, Options, Receipt};
+use super::{Ask, Hall, ID, Trial, Way, is_impatience};
 use crate::error::Error;
+use crate::model::{chance, run_task};
 
 /// Starts so many; `body` is told who it is.
 pub(super) fn start(
@@ -29,6 +30,30 @@ pub(super) fn join(threads: Vec<JoinHandle<()>>) {
 pub(super) fn patiently(trial: &Trial, handle: &Handle<Hall>, way: Way, ask: Ask) {
     if let Some(Err(error)) = trial.call(handle, way, ask) {
         only_impatience(handle, &error);
+    }
+}
+
+/// Gives several orders in one call. They come out in their order, and fail only as [`patiently`] given ones.
+pub(super) fn together(trial: &Trial, handle: &Handle<Hall>, asks: Vec<Ask>) {
+    let orders: Vec<_> = asks.into_iter().map(|ask| (ID, trial.order(ask))).collect();
+    let receipts =
+        if chance() { run_task(handle.submit_all_async(&orders)) } else { handle.submit_all(&orders) };
+    assert_eq!(receipts.len(), orders.len());
+    let mut last = 0;
+    for ((_, order), receipt) in orders.iter().zip(&receipts) {
+        let Ok(receipt) = receipt else { continue };
+        let outcome = receipt.provisional().unwrap();
+        trial.note(handle, order, outcome);
+        if let Some(position) = outcome.position() {
+            assert!(position > last, "out of order");
+            last = position;
+        }
+    }
+    for receipt in receipts {
+        match receipt.and_then(Receipt::wait) {
+            Ok(outcome) => trial.check_stored(&outcome),
+            Err(error) => only_impatience(handle, &error),
+        }
     }
 }
 
