@@ -34,7 +34,7 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// Bytes of decisions that may wait for the disk. Default 64 MiB. A caller whose entry would
     /// exceed it waits, or gets [`Error::Busy`]; of several who look at the same moment, each may go beyond
-    /// it by one entry.
+    /// it by one entry, and a call with many commands by one entry and 16 KiB.
     pub queue_bytes: usize,
     /// Longest texts of one command's [`Metadata`](crate::options::Metadata), all together, in bytes, up to 64 KiB.
     /// Default 4 KiB.

@@ -45,6 +45,15 @@ impl Part {
         Self { kind, key: Key::Name(SmolStr::new(name)) }
     }
 
+    /// Whether they are equal: of two numbers without the code for names.
+    #[inline]
+    fn is(&self, other: &Self) -> bool {
+        match (&self.key, &other.key) {
+            (Key::Number(mine), Key::Number(theirs)) => self.kind == other.kind && mine == theirs,
+            _ => self == other,
+        }
+    }
+
     /// The kind that the aggregate chose.
     pub const fn kind(&self) -> u32 {
         self.kind
@@ -131,34 +140,46 @@ impl Scope {
     }
 
     /// The first part of `touched` that this scope does not cover.
+    #[inline]
     pub(crate) fn first_outside<'a>(&self, touched: &'a Scope) -> Option<Outside<'a>> {
         let Self::Parts(mine) = self else { return None };
         let theirs = match touched {
             Self::Whole => return Some(Outside::Whole),
             Self::Parts(theirs) => theirs,
         };
-        // Carts are short and events name their seats in the order of the scope, so the linear
-        // search is the fast one until a cart is long.
+        // Most events name the parts of their scope, in its order.
+        if theirs.len() <= mine.len() && theirs.iter().zip(mine).all(|(part, other)| part.is(other)) {
+            return None;
+        }
+        Self::look_for_outside(mine, theirs)
+    }
+
+    fn look_for_outside<'a>(mine: &[Part], theirs: &'a [Part]) -> Option<Outside<'a>> {
+        // Carts are short, so the linear search is the fast one until a cart is long.
         if mine.len() <= 16 {
             return theirs.iter().find(|part| !mine.contains(part)).map(Outside::Part);
         }
-        let sorted = self.keys();
+        let sorted = keys(mine);
         theirs.iter().find(|part| sorted.binary_search(part).is_err()).map(Outside::Part)
     }
 
     /// The parts sorted, each once.
     pub(crate) fn keys(&self) -> Parts {
-        // One by one: for one or two parts that takes half of what `collect` takes.
-        let mut keys = Parts::new();
-        for part in self.named() {
-            keys.push(part.clone());
-        }
-        if keys.len() > 1 {
-            keys.sort_unstable();
-            keys.dedup();
-        }
-        keys
+        keys(self.named())
     }
+}
+
+fn keys(parts: &[Part]) -> Parts {
+    // One by one: for one or two parts that takes half of what `collect` takes.
+    let mut keys = Parts::new();
+    for part in parts {
+        keys.push(part.clone());
+    }
+    if keys.len() > 1 {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    keys
 }
 
 /// Scopes that have nothing in common. A Bloom filter of one function: that a part is new is true, that it is not may be
@@ -175,23 +196,22 @@ impl Disjoint {
     /// The most parts in all, unless the first scope has more.
     const PARTS: usize = 64;
 
-    /// Adds a scope that has nothing in common with those before. False if it may have, or if they are too many.
+    /// Adds a scope that has nothing in common with those before. False if it may have, or if they are too many: then there
+    /// is no adding another one.
     pub(crate) fn add(&mut self, scope: &Scope) -> bool {
         let Scope::Parts(parts) = scope else { return false };
-        let too_many = self.parts > 0 && self.parts + parts.len() > Self::PARTS;
-        if too_many || self.parts > 0 && parts.iter().any(|part| self.has(part)) {
+        let first = self.parts == 0;
+        if !first && self.parts + parts.len() > Self::PARTS {
             return false;
         }
         for (word, bit) in parts.iter().map(mark) {
+            if !first && self.marks[word] & bit != 0 {
+                return false;
+            }
             self.marks[word] |= bit;
         }
         self.parts += parts.len();
         true
-    }
-
-    fn has(&self, part: &Part) -> bool {
-        let (word, bit) = mark(part);
-        self.marks[word] & bit != 0
     }
 }
 

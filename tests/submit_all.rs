@@ -263,7 +263,7 @@ fn a_lock_stops_only_who_wants_it() {
         drop(holder);
         assert!(outcomes(waiting.finish()).iter().all(Result::is_ok), "{mode}");
         assert_eq!(handle.read("b").unwrap().get(2), 2, "{mode}");
-        let free = eager.execute("b", &Ask::whole(|_| Ok(Vec::new())));
+        let free = handle.with(at_once(Options::pessimistic())).execute("b", &Ask::whole(|_| Ok(Vec::new())));
         assert!(free.is_ok(), "{mode}: nothing is left behind");
         engine.close().unwrap();
     }
@@ -357,7 +357,8 @@ fn a_full_queue_refuses_the_rest() {
         });
         let receipts = handle.with(at_once(options)).submit_all(&to_b(asks));
         let taken = receipts.iter().filter(|receipt| receipt.is_ok()).count();
-        assert!((5..40).contains(&taken), "{mode}: {taken}");
+        // An entry takes about 250 bytes; a call with many goes beyond the bound by at most one.
+        assert!((7..=9).contains(&taken), "{mode}: {taken}");
         let busy = receipts.iter().filter(|receipt| matches!(receipt, Err(Error::Busy { .. }))).count();
         assert_eq!(taken + busy, 40, "{mode}");
         assert_eq!(decides.load(Ordering::SeqCst), 40, "{mode}: each was decided once");
@@ -372,17 +373,268 @@ fn a_full_queue_refuses_the_rest() {
 #[test]
 fn a_small_queue_is_waited_for() {
     for (mode, options) in modes() {
+        let storage = GatedStorage::default();
         let limits = Limits { entry_bytes: 1024, queue_bytes: 2000, ..Limits::default() };
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        let engine = Engine::builder().aggregate::<Board>().limits(limits).open(&path).unwrap();
+        let builder = || Engine::builder().aggregate::<Board>().limits(limits);
+        let engine = builder().backend(storage.clone()).unwrap();
         let handle = boards(&engine, options);
-        let asks = to_b((0..300).map(|cell| Ask::puts([Put::cell(cell, 1).padded(200)])));
-        assert!(outcomes(handle.submit_all(&asks)).iter().all(Result::is_ok), "{mode}");
+        let _ = handle.execute("b", &Ask::set(0, 0)).unwrap();
+        storage.close_gate();
+        let asks = to_b((1..=100).map(|cell| Ask::puts([Put::cell(cell, 1).padded(200)])));
+        let mut waiting = Polled::new(handle.submit_all_async(&asks));
+        assert!(waiting.poll().is_none(), "{mode}: it waits for room");
+        storage.open_gate();
+        assert!(outcomes(waiting.finish()).iter().all(Result::is_ok), "{mode}");
         engine.close().unwrap();
-        let engine = Engine::builder().aggregate::<Board>().open(&path).unwrap();
+        let engine = builder().backend(storage).unwrap();
         let view = boards(&engine, options).read("b").unwrap();
-        assert!((0..300).all(|cell| view.get(cell) == 1) && view.version() == 300, "{mode}");
+        assert!((1..=100).all(|cell| view.get(cell) == 1) && view.version() == 101, "{mode}");
+        engine.close().unwrap();
+    }
+}
+
+/// What is not stored is durable when that is on disk on which it was decided, also what stands before it in the call.
+#[test]
+fn what_is_not_stored_waits_for_what_it_rests_on() {
+    for (mode, options) in modes() {
+        let storage = GatedStorage::default();
+        let engine = Engine::builder().aggregate::<Board>().backend(storage.clone()).unwrap();
+        let handle = boards(&engine, Options { record_rejections: false, ..options });
+        let _ = handle.execute("b", &Ask::set(0, 1)).unwrap();
+        storage.close_gate();
+        let receipts =
+            handle.submit_all(&to_b([Ask::reject(1), Ask::set(2, 2), Ask::on([3], |_| Ok(vec![]))]));
+        storage.await_blocked();
+        let durable: Vec<_> = receipts.iter().map(|it| it.as_ref().unwrap().is_durable()).collect();
+        assert_eq!(durable, [false; 3], "{mode}");
+        storage.open_gate();
+        let places: Vec<_> = outcomes(receipts).into_iter().map(|it| it.unwrap().position()).collect();
+        assert_eq!(places, [None, Some(2), None], "{mode}");
+        engine.close().unwrap();
+    }
+}
+
+/// An answer that is not stored is not older than what was decided before it: a seat that somebody gave back meanwhile
+/// is free for it.
+#[test]
+fn no_answer_is_older_than_the_one_before_it() {
+    let engine = engine();
+    let handle = boards(&engine, Options { record_rejections: false, ..Options::optimistic() });
+    for cell in [0, 2] {
+        let _ = handle.execute("b", &Ask::set(cell, 1)).unwrap();
+    }
+    let (other, once) = (handle.clone(), AtomicBool::new(false));
+    let first = Ask::set(1, 1).first(move |_, _| {
+        let handle = other.clone();
+        if !once.swap(true, Ordering::SeqCst) {
+            assert!(thread::spawn(move || handle.execute("b", &Ask::set(2, 0)).is_ok()).join().unwrap());
+        }
+    });
+    let second = Ask::on([2], |cells| match cells.get(2) {
+        0 => Ok(vec![Put::cell(2, 5)]),
+        _ => Err("taken".into()),
+    });
+    let outcomes: Vec<_> =
+        outcomes(handle.submit_all(&to_b([first, second]))).into_iter().map(Result::unwrap).collect();
+    assert_eq!(outcomes.iter().map(Outcome::position).collect::<Vec<_>>(), [Some(4), Some(5)]);
+    engine.close().unwrap();
+}
+
+/// What is wrong with one of a group is no concern of the others.
+#[test]
+fn an_error_of_one_leaves_the_others() {
+    for (mode, options) in modes() {
+        let limits = Limits { entry_bytes: 1024, ..Limits::default() };
+        let engine = Engine::builder().aggregate::<Board>().limits(limits).in_memory().unwrap();
+        let handle = boards(&engine, options);
+        let _ = handle.execute("b", &Ask::set(0, 1)).unwrap();
+        let astray = Ask::on([4], |_| Ok(vec![Put::cell(5, 5)]));
+        let large = Ask::puts([Put::cell(2, 2).padded(2000)]);
+        let asks = [Ask::set(1, 1), large, Ask::set(3, 3), astray, Ask::set(6, 6)];
+        let mut asks = to_b(asks);
+        asks.push(("", Ask::set(1, 1)));
+        asks.push(("new", Ask::set(1, 1).on_existing()));
+        let results = outcomes(handle.submit_all(&asks));
+        let stored: Vec<_> = results.iter().map(|it| it.as_ref().ok().and_then(Outcome::position)).collect();
+        assert_eq!(stored, [Some(2), None, Some(3), None, Some(4), None, None], "{mode}");
+        assert!(matches!(results[1], Err(Error::TooLarge { .. })), "{mode}");
+        assert!(matches!(results[3], Err(Error::OutOfScope { .. })), "{mode}");
+        assert!(matches!(results[5], Err(Error::InvalidId { .. })), "{mode}");
+        assert!(matches!(results[6], Err(Error::UnknownStream { .. })), "{mode}");
+        assert_eq!(handle.ids(), ["b"], "{mode}");
+        // Nothing is stored, so nothing is too large.
+        let chatty = handle.with_metadata(&Metadata::default().with_user("x".repeat(2000)));
+        let nothing = || Ask::on([1], |_| Ok(vec![]));
+        assert!(
+            outcomes(chatty.submit_all(&to_b([nothing(), nothing()]))).iter().all(Result::is_ok),
+            "{mode}"
+        );
+        engine.close().unwrap();
+    }
+}
+
+/// Between the look and the locks somebody takes what was chosen: chosen again, one by one.
+#[test]
+fn a_scope_that_moves_is_locked_where_it_went() {
+    let engine = engine();
+    let handle = boards(&engine, Options::pessimistic());
+    let _ = handle.execute("b", &Ask::set(0, 1)).unwrap();
+    let free = |cells: &Cells| [2, 3].into_iter().find(|cell| cells.get(*cell) == 0);
+    let (other, once) = (handle.clone(), AtomicBool::new(false));
+    let decides = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&decides);
+    let choose = Ask::new(
+        move |cells| {
+            let chosen = parts(free(cells));
+            if !once.swap(true, Ordering::SeqCst) {
+                let handle = other.clone();
+                assert!(thread::spawn(move || handle.execute("b", &Ask::set(2, 7)).is_ok()).join().unwrap());
+            }
+            chosen
+        },
+        move |cells, _| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            Ok(vec![Put::cell(free(cells).unwrap(), 5)])
+        },
+    );
+    let outcomes = outcomes(handle.submit_all(&to_b([Ask::set(1, 1), choose, Ask::set(4, 4)])));
+    assert!(outcomes.iter().all(Result::is_ok));
+    let view = handle.read("b").unwrap();
+    assert_eq!((1..=4).map(|cell| view.get(cell)).collect::<Vec<_>>(), [1, 7, 5, 4]);
+    assert_eq!(decides.load(Ordering::SeqCst), 1, "decided once");
+    engine.close().unwrap();
+}
+
+/// A transaction of the caller's own stands in the way: it would wait for itself.
+#[test]
+fn who_holds_the_lock_is_told() {
+    for (mode, options) in modes() {
+        let engine = engine();
+        let handle = boards(&engine, options);
+        let _ = handle.execute("b", &Ask::set(0, 1)).unwrap();
+        let mut mine = engine.begin(Options::pessimistic());
+        mine.lock([handle.lock("b").on(parts([2]))]).unwrap();
+        let results = outcomes(handle.submit_all(&to_b([Ask::set(1, 1), Ask::set(2, 2), Ask::set(3, 3)])));
+        assert!(matches!(results[1], Err(Error::HeldByCaller { .. })), "{mode}");
+        assert!(results[0].is_ok() && results[2].is_ok(), "{mode}");
+        drop(mine);
+        engine.close().unwrap();
+    }
+}
+
+/// Who leaves while a command waits leaves what was decided, and nothing else.
+#[test]
+fn a_future_that_is_dropped_leaves_no_lock() {
+    for (mode, options) in modes() {
+        let engine = engine();
+        let handle = boards(&engine, options);
+        let _ = handle.execute("b", &Ask::set(0, 1)).unwrap();
+        let mut holder = engine.begin(Options::pessimistic());
+        holder.lock([handle.lock("b").on(parts([2]))]).unwrap();
+        let asks = to_b([Ask::set(1, 1), Ask::set(2, 2), Ask::set(3, 3)]);
+        let mut waiting = Polled::new(handle.submit_all_async(&asks));
+        assert!(waiting.poll().is_none(), "{mode}");
+        drop(waiting);
+        drop(holder);
+        let view = handle.read("b").unwrap();
+        assert_eq!((1..=3).map(|cell| view.get(cell)).collect::<Vec<_>>(), [1, 0, 0], "{mode}");
+        let free = handle.with(at_once(Options::pessimistic())).execute("b", &Ask::whole(|_| Ok(Vec::new())));
+        assert!(free.is_ok(), "{mode}");
+        engine.close().unwrap();
+    }
+}
+
+/// The disk fails while groups are on their way: nothing is acknowledged that is not there after the next open.
+#[test]
+fn a_storage_failure_is_told_to_each() {
+    for (mode, options) in modes() {
+        let storage = GatedStorage::default();
+        let engine = Engine::builder().aggregate::<Board>().backend(storage.clone()).unwrap();
+        let handle = boards(&engine, options);
+        let _ = handle.execute("b", &Ask::set(0, 1)).unwrap();
+        storage.close_gate();
+        let failing = storage.clone();
+        // The first group is on its way to the disk when the second one decides.
+        let fail = Ask::set(1, 9).first(move |_, _| {
+            failing.await_blocked();
+            failing.fail();
+        });
+        let asks = (1..=16)
+            .map(|cell| Ask::set(cell, 1))
+            .chain([fail])
+            .chain((2..=40).map(|cell| Ask::set(cell, 9)));
+        let receipts = handle.submit_all(&to_b(asks));
+        assert_eq!(receipts.len(), 56, "{mode}");
+        let results = outcomes(receipts);
+        assert!(results[..16].iter().all(|it| matches!(it, Err(Error::OutcomeUnknown { .. }))), "{mode}");
+        let stops = |error: &Error| error.advice() == boxoffice::error::Advice::Stop;
+        assert!(results.iter().all(|it| it.as_ref().is_err_and(stops)), "{mode}");
+        let _ = engine.close();
+    }
+}
+
+/// Every member of a group is looked at before the first is decided.
+#[test]
+fn all_are_looked_at_before_the_first_is_decided() {
+    use boxoffice::{Aggregate, Context, Events, Part, Scope};
+
+    struct Watched;
+    type Seen = std::sync::Mutex<Vec<String>>;
+    static SEEN: Seen = Seen::new(Vec::new());
+
+    impl Aggregate for Watched {
+        const TYPE: &'static str = "watched";
+        type State = u64;
+        type Command = u64;
+        type Event = u64;
+        type Rejection = ();
+        type Services = ();
+
+        fn scope(_: &u64, cell: &u64) -> Scope {
+            Scope::parts([Part::number(0, *cell)])
+        }
+
+        fn prefetch(_: &u64, scope: &Scope) {
+            SEEN.lock().unwrap().push(format!("{scope:?}"));
+        }
+
+        fn decide(_: &u64, cell: &u64, _: &Context<'_, ()>) -> Result<Events<u64>, ()> {
+            SEEN.lock().unwrap().push(cell.to_string());
+            Ok((*cell).into())
+        }
+
+        fn touches(cell: &u64) -> Scope {
+            Scope::parts([Part::number(0, *cell)])
+        }
+
+        fn apply(state: &mut u64, cell: &u64) {
+            *state += cell;
+        }
+    }
+
+    let engine = Engine::builder().aggregate::<Watched>().in_memory().unwrap();
+    let watched = engine.handle::<Watched>(()).unwrap();
+    let _ = watched.execute("b", &0).unwrap();
+    SEEN.lock().unwrap().clear();
+    assert!(watched.submit_all(&[("b", 1), ("b", 2)]).iter().all(Result::is_ok));
+    assert_eq!(*SEEN.lock().unwrap(), ["Parts([Part(0:1)])", "Parts([Part(0:2)])", "1", "2"]);
+    engine.close().unwrap();
+}
+
+/// Of two streams, one of whose commands panics: the other is as far as it came, and nothing is held.
+#[test]
+fn a_panic_leaves_other_streams_whole() {
+    for (mode, options) in modes() {
+        let engine = engine();
+        let handle = boards(&engine, options);
+        for id in ["a", "b"] {
+            let _ = handle.execute(id, &Ask::set(0, 1)).unwrap();
+        }
+        let asks =
+            [("a", Ask::set(1, 1)), ("b", Ask::on([2], |_| panic!("in decide"))), ("a", Ask::set(3, 3))];
+        assert!(catch_unwind(AssertUnwindSafe(|| handle.submit_all(&asks))).is_err());
+        let versions = ["a", "b"].map(|id| handle.read(id).unwrap().version());
+        assert_eq!(versions, [3, 1], "{mode}: also the one that came after the panic in the call");
         engine.close().unwrap();
     }
 }

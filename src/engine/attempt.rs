@@ -74,7 +74,7 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         effort: Option<Effort>,
         outcome: &mut Option<Outcome<A>>,
     ) -> Result<u64, Error> {
-        let (visit, mut progress) = (self.visit()?, self.progress(effort, outcome));
+        let (visit, mut progress) = (self.visit(effort.is_some())?, self.progress(effort, outcome));
         let stream = visit.stream();
         match self.start(stream, &mut progress)? {
             Step::Decided(position) => Ok(position),
@@ -94,7 +94,7 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         effort: Option<Effort>,
         outcome: &mut Option<Outcome<A>>,
     ) -> Result<u64, Error> {
-        let (visit, mut progress) = (self.visit()?, self.progress(effort, outcome));
+        let (visit, mut progress) = (self.visit(effort.is_some())?, self.progress(effort, outcome));
         let stream = visit.stream();
         match self.start(stream, &mut progress)? {
             Step::Decided(position) => Ok(position),
@@ -102,9 +102,10 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         }
     }
 
-    fn visit(&self) -> Result<Visit<&'c Registry<A>, A>, Error> {
+    /// What has begun goes on while only what is new is refused.
+    fn visit(&self, begun: bool) -> Result<Visit<&'c Registry<A>, A>, Error> {
         let log = &*self.handle.shared.log;
-        log.check_open()?;
+        if begun { log.check_running() } else { log.check_open() }?;
         self.handle.check_id(self.id)?;
         A::check(self.command, log.limits()).map_err(|why| Error::InvalidCommand { why })?;
         Visit::begin(&*self.handle.registry, self.id, A::creates(self.command))

@@ -36,15 +36,16 @@ pub(super) struct Stored<'c> {
 }
 
 impl Encoded {
+    #[inline(always)]
     pub(super) fn new(limits: &Limits) -> Self {
         let (draft, touched, answer) = (Draft::new(limits.entry_bytes), SmallVec::new(), Vec::new());
         Self { draft, touched, versions: 0, answer, bytes: 0 }
     }
 
-    /// Forgets what was encoded, and keeps the memory for it.
+    /// Forgets what was encoded.
     pub(super) fn clear(&mut self) {
         let Self { draft, touched, versions, answer, bytes } = self;
-        draft.truncate(0);
+        draft.clear();
         touched.clear();
         answer.clear();
         (*versions, *bytes) = (0, 0);
@@ -86,11 +87,13 @@ impl Encoded {
         Ok(())
     }
 
+    #[inline(always)]
     pub(super) fn change<'a, A: Aggregate>(&'a self, outcome: &'a Outcome<A>) -> Change<'a, A> {
         let Self { draft, touched, versions, .. } = self;
         Change { events: outcome.events(), touched, draft, versions: *versions }
     }
 
+    #[inline(always)]
     pub(super) fn proposal<'a, A: Aggregate>(
         &'a self,
         handle: &'a Handle<A>,
@@ -112,6 +115,7 @@ impl Encoded {
     }
 
     /// Tells the outcome where it is.
+    #[inline(always)]
     pub(super) fn decided<A: Aggregate>(&self, outcome: &mut Outcome<A>, position: u64, version: u64) {
         outcome.position = position;
         // An answer is about the version that was looked at, as its entry says.

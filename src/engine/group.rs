@@ -25,6 +25,9 @@ use crate::sync::{Patience, Wakes};
 /// Most commands of a group: so many are committed in one hold of a mutex, which takes a microsecond or two.
 const MEMBERS: usize = 16;
 
+/// A group is complete when its entries take so many bytes: they are copied in that hold.
+const BYTES: usize = 16 << 10;
+
 /// In the place of the next command: there is none.
 const NONE: usize = usize::MAX;
 
@@ -44,6 +47,8 @@ pub(super) struct Groups<'c, S, A: Aggregate> {
     heads: Vec<usize>,
     stream: usize,
     group: Group,
+    /// Up to this command of the stream all go alone: there was no lock for a group of them.
+    alone_until: Option<usize>,
     /// A command that was decided in vain, and what it has been through. Those after it wait for it.
     again: Option<(usize, Effort)>,
 }
@@ -54,6 +59,10 @@ struct Group {
     /// The first `len` are of this group; the others keep their memory for the next one.
     members: Vec<Member>,
     len: usize,
+    /// How many of them are stored.
+    stored: usize,
+    /// The next command of the stream after them.
+    after: usize,
 }
 
 struct Member {
@@ -64,14 +73,15 @@ struct Member {
 }
 
 enum Fate {
-    /// There is nothing to store: it is durable when all before it is. Or it is an error.
-    Settled,
+    /// There is nothing to store: durable when all before it is.
+    Unstored,
     /// Waits for its place in the log.
     Proposed,
     Stored,
     Refused(Refusal),
-    /// The one before fenced the stream.
-    Fenced,
+    /// To be decided again.
+    Again,
+    Failed(Box<Error>),
 }
 
 impl Group {
@@ -87,20 +97,28 @@ impl Group {
         self.iter_mut().filter(|member| matches!(member.fate, Fate::Proposed))
     }
 
-    fn push(&mut self, command: usize, scope: Scope, log: &Log) {
-        match self.members.get_mut(self.len) {
+    /// Adds a command, unless its scope may have something in common with those before.
+    #[inline]
+    fn add(&mut self, command: usize, scope: Scope, disjoint: &mut Disjoint, log: &Log) -> bool {
+        let member = match self.members.get_mut(self.len) {
             Some(member) => {
-                member.command = command;
                 member.scope = scope;
-                member.encoded.clear();
-                member.fate = Fate::Settled;
+                member
             }
             None => {
                 let encoded = Encoded::new(log.limits());
-                self.members.push(Member { command, scope, encoded, fate: Fate::Settled });
+                self.members.push(Member { command, scope, encoded, fate: Fate::Unstored });
+                &mut self.members[self.len]
             }
+        };
+        if !disjoint.add(&member.scope) {
+            return false;
         }
+        member.command = command;
+        member.encoded.clear();
+        member.fate = Fate::Unstored;
         self.len += 1;
+        true
     }
 
     /// All that it depends on.
@@ -124,11 +142,10 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
             heads: Vec::new(),
             stream: 0,
             group: Group::default(),
+            alone_until: None,
             again: None,
         };
-        if let Some(metadata) = &handle.metadata
-            && let Err(error) = put_metadata(&mut groups.sections, metadata, handle.shared.log.limits())
-        {
+        if let Err(error) = groups.begin() {
             groups.receipts.resize_with(commands.len(), || Err(error.clone()));
             return groups;
         }
@@ -143,13 +160,23 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
         groups
     }
 
+    /// What is asked once, for all.
+    fn begin(&mut self) -> Result<(), Error> {
+        let log = &self.handle.shared.log;
+        log.check_open()?;
+        match &self.handle.metadata {
+            Some(metadata) => put_metadata(&mut self.sections, metadata, log.limits()),
+            None => Ok(()),
+        }
+    }
+
     /// Submits all of them, from a thread.
     pub(super) fn run(mut self) -> Receipts<A> {
         while let Some((command, effort)) = self.advance() {
             let mut patience = Patience::of_thread(self.handle.options.limit());
             let Some((execution, outcome)) = self.alone(command, &mut patience) else { continue };
-            let decided = execution.run_after(Some(effort), outcome);
-            self.settle(command, decided);
+            let decided = execution.run_after(effort, outcome);
+            self.enter(command, decided);
         }
         self.receipts
     }
@@ -159,8 +186,8 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
         while let Some((command, effort)) = self.advance() {
             let mut patience = Patience::of_task(self.handle.options.limit(), &self.handle.shared.timer);
             let Some((execution, outcome)) = self.alone(command, &mut patience) else { continue };
-            let decided = execution.run_after_async(Some(effort), outcome).await;
-            self.settle(command, decided);
+            let decided = execution.run_after_async(effort, outcome).await;
+            self.enter(command, decided);
         }
         self.receipts
     }
@@ -179,7 +206,7 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
         Some((execution, &mut receipt.outcome))
     }
 
-    fn settle(&mut self, command: usize, decided: Result<u64, Error>) {
+    fn enter(&mut self, command: usize, decided: Result<u64, Error>) {
         match (decided, &mut self.receipts[command]) {
             (Ok(position), Ok(receipt)) => receipt.position = position,
             (Err(error), receipt) => *receipt = Err(error),
@@ -187,117 +214,117 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
         }
     }
 
-    /// Decides what can be decided without waiting, up to a command that has to go alone.
-    fn advance(&mut self) -> Option<(usize, Effort)> {
-        let turn = self.handle.options.concurrency == Concurrency::Pessimistic;
-        let effort = Effort { turn, ..Effort::default() };
+    /// Decides what can be decided without waiting, up to a command that has to go alone: with what it has been through,
+    /// if it was in a group.
+    fn advance(&mut self) -> Option<(usize, Option<Effort>)> {
         loop {
-            if let Some(again) = self.again.take() {
-                return Some(again);
+            if let Some((command, effort)) = self.again.take() {
+                return Some((command, Some(effort)));
             }
             let head = *self.heads.get(self.stream)?;
+            if self.alone_until == Some(head) {
+                self.alone_until = None;
+            }
             if head == NONE {
                 self.stream += 1;
                 continue;
             }
-            match self.decide_together(head, effort) {
-                Some(after) => self.heads[self.stream] = after,
-                None => {
-                    self.heads[self.stream] = self.next[head];
-                    return Some((head, effort));
-                }
+            if self.alone_until.is_none() && self.decide_together(head).is_some() {
+                self.heads[self.stream] = self.group.after;
+                continue;
             }
+            self.heads[self.stream] = self.next[head];
+            return Some((head, None));
         }
     }
 
-    /// Decides the commands of a stream that form a group from `head` on. Returns the one after them; none if `head` is
-    /// for the ordinary path: it waits, says what is wrong, and creates streams.
-    fn decide_together(&mut self, head: usize, effort: Effort) -> Option<usize> {
+    /// Decides the commands of a stream that form a group from `head` on. None if `head` is for the ordinary path: it waits,
+    /// says what is wrong, and creates streams.
+    fn decide_together(&mut self, head: usize) -> Option<()> {
         let Handle { shared, registry, options, .. } = self.handle;
-        let log = &*shared.log;
-        log.check_open().ok()?;
+        let (log, id) = (&*shared.log, self.commands[head].0.as_ref());
+        self.handle.check_id(id).ok()?;
         if options.wait == Wait::SkipLocked {
             return None;
         }
-        let visit = Visit::begin(&**registry, self.commands[head].0.as_ref(), false).ok()?;
+        let effort = Effort { turn: options.concurrency == Concurrency::Pessimistic, ..Effort::default() };
+        let visit = Visit::begin(&**registry, id, false).ok()?;
         let stream = visit.stream();
-        let (running, snapshot, mut after) = if effort.turn {
-            self.lock(stream, head)?
+        let (running, snapshot) = if effort.turn {
+            let seen = stream.look(log).ok()?;
+            self.gather(&seen, head)?;
+            self.lock(stream, seen)?
         } else {
             let (running, snapshot) = Running::begin(stream, log).ok()?;
-            let after = self.gather(&snapshot, head);
-            (running, snapshot, after)
+            self.gather(&snapshot, head)?;
+            (running, snapshot)
         };
         for member in self.group.iter() {
             A::prefetch(&snapshot.state, &member.scope);
         }
-        if let Some(undecided) = self.decide(stream, snapshot, effort) {
-            after = undecided;
-        }
-        if after == head {
+        self.decide(stream, snapshot, effort);
+        if self.group.after == head {
             return None;
         }
-        let cut = self.commit(stream, running, effort);
-        Some(cut.map_or(after, |command| self.next[command]))
+        self.commit(stream, running, effort);
+        Some(())
     }
 
-    /// Forms a group: commands whose scopes have nothing in common on this snapshot. Returns the command after it.
-    fn gather(&mut self, snapshot: &Snapshot<A>, head: usize) -> usize {
+    /// Forms a group: commands whose scopes have nothing in common on this snapshot. None if not even `head` is of one.
+    fn gather(&mut self, snapshot: &Snapshot<A>, head: usize) -> Option<()> {
         let log = &*self.handle.shared.log;
         let (mut disjoint, mut at) = (Disjoint::default(), head);
-        self.group.len = 0;
+        (self.group.len, self.group.stored) = (0, 0);
         while at != NONE && self.group.len < MEMBERS {
             let command = &self.commands[at].1;
             match A::check(command, log.limits()) {
                 Ok(()) => {
                     let scope = A::scope(&snapshot.state, command);
-                    if !disjoint.add(&scope) {
+                    if !self.group.add(at, scope, &mut disjoint, log) {
                         break;
                     }
-                    self.group.push(at, scope, log);
                 }
                 Err(why) => self.receipts[at] = Err(Error::InvalidCommand { why }),
             }
             at = self.next[at];
         }
-        at
+        self.group.after = at;
+        (at != head).then_some(())
     }
 
-    /// A group that holds the locks on all that it depends on. None if somebody has one of them, or a scope moved
-    /// before it was locked.
+    /// Locks all that the group depends on. None if somebody has one of the parts, or a scope moved before it was locked.
     fn lock<'s>(
         &mut self,
         stream: &'s Arc<Stream<A>>,
-        head: usize,
-    ) -> Option<(Running<'s, A>, Snapshot<A>, usize)> {
+        seen: Snapshot<A>,
+    ) -> Option<(Running<'s, A>, Snapshot<A>)> {
         let log = &*self.handle.shared.log;
-        let seen = stream.look(log).ok()?;
-        let (after, version) = (self.gather(&seen, head), seen.version);
-        let scope = self.group.scope();
+        let (scope, version) = (self.group.scope(), seen.version);
         let wanted = Wanted { scope: &scope, access: Access::Exclusive, owner: None, waits: false };
-        let Requested::Granted(running, snapshot) =
-            Running::request(stream, log, &wanted, Some(seen)).ok()?
-        else {
-            return None;
+        let unmoved = |snapshot: &Snapshot<A>| {
+            let command = |member: &Member| &self.commands[member.command].1;
+            let scope = |member| A::scope(&snapshot.state, command(member));
+            snapshot.version == version || self.group.iter().all(|member| scope(member) == member.scope)
         };
-        let unmoved =
-            |member: &Member| A::scope(&snapshot.state, &self.commands[member.command].1) == member.scope;
-        (snapshot.version == version || self.group.iter().all(unmoved)).then_some((running, snapshot, after))
+        match Running::request(stream, log, &wanted, Some(seen)) {
+            Ok(Requested::Granted(running, snapshot)) if unmoved(&snapshot) => Some((running, snapshot)),
+            _ => {
+                self.alone_until = Some(self.group.after);
+                None
+            }
+        }
     }
 
-    /// Decides one after the other, and encodes. Returns the first for which the write queue has no room.
-    fn decide(&mut self, stream: &Stream<A>, snapshot: Snapshot<A>, effort: Effort) -> Option<usize> {
+    /// Decides one after the other, and encodes. Those for which the write queue has no room are left for later.
+    fn decide(&mut self, stream: &Stream<A>, snapshot: Snapshot<A>, effort: Effort) {
         let Self { handle, commands, sections, receipts, group, .. } = self;
         let log = &*handle.shared.log;
         let decided_at = handle.shared.clock.now().max(snapshot.decided_at);
         let stored = Stored { sections, always: false, options: &handle.options };
-        let mut bytes = 0;
-        let mut full = None;
+        let (mut bytes, mut full) = (0, None);
         for (place, member) in group.iter_mut().enumerate() {
-            let receipt = &mut receipts[member.command];
-            // Otherwise it is an error already.
-            let Ok(Receipt { outcome, .. }) = receipt else { continue };
-            if log.is_full(bytes) {
+            let Ok(Receipt { outcome, .. }) = &mut receipts[member.command] else { continue };
+            if bytes > BYTES || log.is_full(bytes) {
                 full = Some((place, member.command));
                 break;
             }
@@ -307,23 +334,25 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
             let outcome = outcome.insert(Outcome { decided, version, position: 0, decided_at, effort });
             let encoded = &mut member.encoded;
             let filled = encoded.fill(stream, &member.scope, outcome, &stored);
-            match filled.and_then(|()| log.check_size(encoded.bytes)) {
-                Ok(()) if encoded.versions == 0 => {}
-                Ok(()) => {
-                    bytes += encoded.bytes;
-                    member.fate = Fate::Proposed;
-                }
-                Err(error) => *receipt = Err(error),
-            }
+            member.fate = match filled {
+                Ok(()) if encoded.versions == 0 => Fate::Unstored,
+                Ok(()) => match log.check_size(encoded.bytes) {
+                    Ok(()) => {
+                        bytes += encoded.bytes;
+                        Fate::Proposed
+                    }
+                    Err(error) => Fate::Failed(error.into()),
+                },
+                Err(error) => Fate::Failed(error.into()),
+            };
         }
-        let (place, undecided) = full?;
-        group.len = place;
-        Some(undecided)
+        if let Some((place, command)) = full {
+            (group.len, group.after) = (place, command);
+        }
     }
 
-    /// Gives the decisions that still hold their places in the log, one after the other. Returns the command that did not
-    /// hold: it cuts off those after it, which are to be decided again.
-    fn commit(&mut self, stream: &Arc<Stream<A>>, running: Running<'_, A>, effort: Effort) -> Option<usize> {
+    /// Gives the decisions that still hold their places in the log, one after the other.
+    fn commit(&mut self, stream: &Arc<Stream<A>>, running: Running<'_, A>, effort: Effort) {
         let (handle, log) = (self.handle, &*self.handle.shared.log);
         let committed = if self.group.proposed().next().is_some() {
             let step = |running: &mut _, inner: &mut _, after: After<'_, A>, wakes: &mut _| {
@@ -331,40 +360,43 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
             };
             running.decisive(log, step, |policy_panicked| *policy_panicked)
         } else {
+            drop(running);
             Ok(false)
         };
         let Self { receipts, group, again, .. } = self;
-        let (mut tail, mut cut) = (None, None);
-        for member in group.iter_mut() {
-            let receipt = &mut receipts[member.command];
-            let Ok(Receipt { outcome, position, .. }) = receipt else { continue };
-            let error = match std::mem::replace(&mut member.fate, Fate::Settled) {
-                Fate::Stored => continue,
-                Fate::Settled => {
-                    // It was decided on what others wrote: durable when all of that is.
-                    *position = *tail.get_or_insert_with(|| log.tail());
-                    continue;
-                }
-                Fate::Refused(refusal) => {
-                    if matches!(refusal, Refusal::Conflict | Refusal::Locked) {
-                        cut = Some(member.command);
-                    }
-                    let mut effort = effort;
-                    *outcome = None;
-                    match refused(handle, stream, refusal, &mut effort) {
-                        Ok(()) => {
-                            *again = Some((member.command, effort));
-                            continue;
-                        }
-                        Err(error) => error,
-                    }
-                }
-                Fate::Fenced => Error::Fenced { stream: stream.name.clone(), reason: Fence::Rebuilding },
-                Fate::Proposed => committed.as_ref().err().cloned().unwrap_or(Error::Closed),
-            };
-            *receipt = Err(error);
+        if group.stored == group.len {
+            return;
         }
-        cut
+        // Before anything of a user's is dropped, which may panic: a stream that is fenced is rebuilt all the same.
+        for Member { command, fate, .. } in group.iter_mut() {
+            if !matches!(fate, Fate::Refused(_) | Fate::Proposed) {
+                continue;
+            }
+            let error = match std::mem::replace(fate, Fate::Again) {
+                Fate::Refused(refusal) => {
+                    let mut effort = effort;
+                    let refused = refused(handle, stream, refusal, &mut effort);
+                    *again = refused.is_ok().then_some((*command, effort));
+                    refused.err()
+                }
+                _ => Some(committed.as_ref().err().cloned().unwrap_or(Error::Closed)),
+            };
+            if let Some(error) = error {
+                *fate = Fate::Failed(error.into());
+            }
+        }
+        let mut tail = None;
+        for Member { command, fate, .. } in group.iter_mut() {
+            let receipt = &mut receipts[*command];
+            let Ok(Receipt { outcome, position, .. }) = receipt else { continue };
+            match fate {
+                Fate::Stored => {}
+                // It was decided on what others wrote: durable when all of that is.
+                Fate::Unstored => *position = *tail.get_or_insert_with(|| log.tail()),
+                Fate::Failed(error) => *receipt = Err(Error::clone(error)),
+                Fate::Again | Fate::Proposed | Fate::Refused(_) => *outcome = None,
+            }
+        }
     }
 
     /// Under the stream's mutex: check all, apply what holds, append and number it. Whether a policy panicked.
@@ -375,28 +407,40 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
         After { replaced, panic }: After<'_, A>,
         wakes: &mut Wakes,
     ) -> Result<bool, Error> {
-        let Self { handle, sections, receipts, group, .. } = self;
+        let Self { handle, sections, receipts, next, group, .. } = self;
         let (log, policies) = (&*handle.shared.log, &handle.registry.policies);
-        let mut kept = 0;
-        for Member { scope, fate, .. } in group.iter_mut() {
-            kept += 1;
-            if matches!(fate, Fate::Proposed)
-                && let Some(refusal) =
-                    held.check(inner, &stream.name, scope, Access::Exclusive, log, wakes)?
-            {
-                *fate = Fate::Refused(refusal);
-                break;
+        let (mut cut, mut any) = (None, false);
+        for (place, Member { command, scope, fate, .. }) in group.iter_mut().enumerate() {
+            match fate {
+                Fate::Proposed => {
+                    any = true;
+                    let refusal = held.check(inner, &stream.name, scope, Access::Exclusive, log, wakes)?;
+                    if let Some(refusal) = refusal {
+                        *fate = Fate::Refused(refusal);
+                        // Those after it may find another world once it is decided again.
+                        cut = Some((place + 1, next[*command]));
+                        break;
+                    }
+                }
+                // What it says must not be older than what those before it do.
+                Fate::Unstored if any && !held.is_unchanged(inner, scope) => {
+                    cut = Some((place, *command));
+                    break;
+                }
+                _ => {}
             }
         }
-        // Those after one that is refused may find another world once that is decided again.
-        group.len = kept;
+        if let Some(cut) = cut {
+            (group.len, group.after) = cut;
+        }
         // What one of them touches is no concern of the others.
         held.look_away(inner);
         let mut policy_panicked = false;
         for Member { command, fate, .. } in group.proposed() {
             let Ok(Receipt { outcome: Some(outcome), .. }) = &receipts[*command] else { continue };
             if panic.is_some() {
-                *fate = Fate::Fenced;
+                let (stream, reason) = (stream.name.clone(), Fence::Rebuilding);
+                *fate = Fate::Failed(Error::Fenced { stream, reason }.into());
                 continue;
             }
             if outcome.events().is_empty() {
@@ -408,24 +452,42 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
                 *fate = Fate::Refused(refusal);
             }
         }
-        let mut appending = log.begin_append()?;
+        let mut ahead = 0;
+        let mut appending = match log.begin_append() {
+            Ok(appending) => appending,
+            // The panic goes first.
+            Err(_) if policy_panicked => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        for Member { command, encoded, .. } in group.proposed() {
+            let Ok(Receipt { outcome: Some(outcome), position, .. }) = &mut receipts[*command] else {
+                continue;
+            };
+            let mut span = inner.span(&stream.name, &encoded.change(outcome));
+            span.first_version += ahead;
+            ahead += u64::from(encoded.versions);
+            let entry = Entry { decided_at: outcome.decided_at, sections, spans: &[span] };
+            let appended = appending.append(&entry, encoded.bytes, true);
+            if let Some(writer) = appended.writer {
+                wakes.push(writer);
+            }
+            *position = appended.position;
+        }
+        drop(appending);
+        let mut stored = 0;
         for Member { command, encoded, fate, .. } in group.proposed() {
             let Ok(Receipt { outcome: Some(outcome), position, .. }) = &mut receipts[*command] else {
                 continue;
             };
-            let (change, decided_at) = (encoded.change(outcome), outcome.decided_at);
-            let spans = [inner.span(&stream.name, &change)];
-            let appended =
-                appending.append(&Entry { decided_at, sections, spans: &spans }, encoded.bytes, true);
-            if let Some(writer) = appended.writer {
-                wakes.push(writer);
-            }
-            let mut new_stream = appended.new_stream;
-            inner.number(stream, &change, appended.position, &mut new_stream, decided_at);
-            encoded.decided(outcome, appended.position, inner.version);
-            *position = appended.position;
+            let change = encoded.change(outcome);
+            // A stream without a number is not visited by a group.
+            debug_assert!(inner.number.is_some());
+            inner.number(stream, &change, *position, &mut 0, outcome.decided_at);
+            encoded.decided(outcome, *position, inner.version);
             *fate = Fate::Stored;
+            stored += 1;
         }
+        group.stored = stored;
         Ok(policy_panicked)
     }
 }

@@ -149,20 +149,23 @@ impl<A: Aggregate> Handle<A> {
         self.call().submit_async(id, command).await
     }
 
-    /// Decides many commands in one call, and returns a receipt or an error for each, in their order: what
-    /// [`submit`](Self::submit) of one after the other would have returned. Commands of one stream are decided in their
-    /// order, streams in any. Each is an entry of its own; for all or nothing there is
+    /// Decides many commands in one call, and returns a receipt or an error for each, in their order. Commands of one
+    /// stream are decided in their order, streams in any. Each is an entry of its own; for all or nothing there is
     /// [`Engine::transact`](crate::Engine::transact).
     ///
     /// Made for whoever has many at hand: a queue that filled up during the last call, an import. Up to 16 commands of one
-    /// stream whose scopes have nothing in common are decided on one snapshot, at one time, and committed in one hold of the
-    /// stream's mutex. With [`Concurrency::Pessimistic`](crate::options::Concurrency) they share one lock, and hold it
-    /// until the last of them is decided. A command that chooses its parts chooses on that snapshot too: a seat that one
-    /// just before it gives back may not be among them. `decide` runs on this thread, for one after the other: slow
-    /// decisions belong in calls of their own.
+    /// stream whose scopes have nothing in common are a group: decided on one snapshot, at one time, and committed in one
+    /// hold of the stream's mutex. With [`Concurrency::Pessimistic`](crate::options::Concurrency) they share one lock,
+    /// and hold it until the last of them is decided. A command that chooses its parts chooses on that snapshot too: a
+    /// seat that one just before it gives back may not be among them. When another commit changes what one of a group
+    /// depends on, it and those after it are decided again; only its own [`Effort`](crate::options::Effort) and retries
+    /// count that.
     ///
-    /// A command that has to wait does so as in a call of its own, for as long as [`Options::wait`] says, and so do those
-    /// after it. Needs memory for a receipt per command.
+    /// `decide` runs on this thread, for one after the other, and a task is not suspended between them: slow decisions
+    /// belong in calls of their own. What would make a group wait goes alone, and so do commands whose scope is the whole,
+    /// the first of a stream, and all with [`Wait::SkipLocked`](crate::options::Wait). Each waits for as long as
+    /// [`Options::wait`] says, one after the other, and all that are not decided yet wait with it. Needs memory for a
+    /// receipt per command.
     ///
     /// ```
     /// use boxoffice::Engine;
@@ -187,13 +190,15 @@ impl<A: Aggregate> Handle<A> {
     ///
     /// # Errors
     ///
-    /// One of a command leaves the others as they are. Those of [`submit`](Self::submit); after
-    /// [`Error::ApplyPanicked`] the next commands of the stream may be [`Error::Fenced`].
+    /// That of one command leaves the others as they are. They are those of [`submit`](Self::submit); after
+    /// [`Error::ApplyPanicked`] the next commands of the stream may be [`Error::Fenced`], and what is not decided when the
+    /// engine is about to close is [`Error::Closed`].
     ///
     /// # Panics
     ///
-    /// As [`execute`](Self::execute). Commands before the one that panics may have been decided, and their receipts are
-    /// gone: the streams tell.
+    /// As [`execute`](Self::execute); a panic of `check`, `scope` or `prefetch` passes through as well. Of every stream
+    /// the commands up to some point may have been decided, also of streams that come later in the call, and all receipts
+    /// are gone: only the streams tell.
     pub fn submit_all<S: AsRef<str>>(
         &self,
         commands: &[(S, A::Command)],
@@ -201,8 +206,8 @@ impl<A: Aggregate> Handle<A> {
         Groups::new(self, commands).run()
     }
 
-    /// [`submit_all`](Self::submit_all) for a task: suspends where a command has to wait. If the future is dropped, the
-    /// commands up to some point have been decided.
+    /// [`submit_all`](Self::submit_all) for a task: suspends where a command has to wait. If the future is dropped, of
+    /// every stream the commands up to some point have been decided.
     pub async fn submit_all_async<S: AsRef<str>>(
         &self,
         commands: &[(S, A::Command)],

@@ -16,7 +16,8 @@ pub enum Concurrency {
     Optimistic,
 }
 
-/// How long one call may wait, in all: for locks, for room in the write queue, and for the disk.
+/// How long one call may wait, in all: for locks, for room in the write queue, and for the disk. Of a call with many commands
+/// ([`Handle::submit_all`](crate::Handle::submit_all)) each may wait so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// Until this long after its first wait began. A blocking call that finds nobody writing does so itself,

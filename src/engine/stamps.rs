@@ -66,6 +66,7 @@ impl Stamps {
     }
 
     /// `version` touched this.
+    #[inline]
     pub(crate) fn touch(&mut self, version: u64, touched: &Scope) {
         match touched {
             Scope::Whole => {
@@ -76,14 +77,17 @@ impl Stamps {
                 if !parts.is_empty() {
                     self.any = version;
                 }
-                if self.running.is_empty() {
-                    return;
+                if !self.running.is_empty() {
+                    self.stamp(version, parts);
                 }
-                for part in parts {
-                    if self.parts.insert(part.clone(), version).is_none() {
-                        self.order.push_back((version, part.clone()));
-                    }
-                }
+            }
+        }
+    }
+
+    fn stamp(&mut self, version: u64, parts: &[Part]) {
+        for part in parts {
+            if self.parts.insert(part.clone(), version).is_none() {
+                self.order.push_back((version, part.clone()));
             }
         }
     }

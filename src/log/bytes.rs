@@ -47,7 +47,7 @@ pub(crate) struct Gather<'v> {
 }
 
 /// The numbers of an entry of one stream, and a short event.
-const GATHERED: usize = 128;
+const GATHERED: usize = 64;
 
 impl<'v> Gather<'v> {
     /// Appends to this.

@@ -80,6 +80,14 @@ impl Draft {
         self.short.get(..self.len).unwrap_or(&self.long)
     }
 
+    /// Takes back everything, and gives back the memory of what was long.
+    pub(crate) fn clear(&mut self) {
+        if self.len > SHORT {
+            self.long = Vec::new();
+        }
+        self.len = 0;
+    }
+
     /// Takes back what was pushed after it had this many bytes.
     pub(crate) fn truncate(&mut self, bytes: usize) {
         if self.len > SHORT { self.long.truncate(bytes) } else { self.len = self.len.min(bytes) }

@@ -108,7 +108,7 @@ pub(crate) struct Appending<'l> {
 
 impl Appending<'_> {
     /// [`Log::append`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(&mut self, entry: &Entry<'_>, bytes: usize, nudge: bool) -> Appended {
         let Self { log, queue } = self;
         if !queue.open.is_empty() && queue.open.row.len() + bytes > log.limits.batch_bytes {
@@ -289,7 +289,7 @@ impl Log {
     }
 
     /// For several entries one after the other, with nobody's between them.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn begin_append(&self) -> Result<Appending<'_>, Error> {
         let queue = self.queue.lock();
         if queue.state != State::Running {

@@ -53,10 +53,14 @@ fn orders_given_together_are_decided_in_their_order() {
         let (trial, engine, handle) = Trial::opened(MemoryStore::default());
         crowd::join(crowd::start(&trial, &handle, 3, any_options, |number, trial, handle| match number {
             0 => crowd::patiently(trial, handle, Way::any(), any_ask()),
-            _ => crowd::together(trial, handle, (0..=pick(3)).map(|_| any_ask()).collect()),
+            _ => crowd::together(trial, handle, several(3), |error| crowd::only_impatience(handle, error)),
         }));
         trial.check(engine, &handle);
     });
+}
+
+fn several(most: usize) -> Vec<Ask> {
+    (0..=pick(most)).map(|_| any_ask()).collect()
 }
 
 /// Two seats for a customer who may have one: disjoint but for the customer.
@@ -105,14 +109,19 @@ fn a_stopped_engine_keeps_what_it_acknowledged() {
         let store = if fails { MemoryStore::failing_after(pick(3)) } else { MemoryStore::default() };
         let (trial, engine, handle) = Trial::opened(store);
         let threads = crowd::start(&trial, &handle, 3, any_options, move |_, trial, handle| {
+            let stopped = |error: &Error| match error {
+                Error::Storage { .. } | Error::NotStored { .. } | Error::OutcomeUnknown { .. } if fails => {
+                    assert!(handle.read(super::ID).is_err(), "a read after the latch");
+                }
+                Error::Closed => assert!(handle.read(super::ID).is_err()),
+                error => crowd::only_impatience(handle, error),
+            };
+            if chance() {
+                return crowd::together(trial, handle, several(3), stopped);
+            }
             for _ in 0..=pick(2) {
-                match trial.call(handle, Way::any(), any_ask()) {
-                    Some(Err(
-                        Error::Storage { .. } | Error::NotStored { .. } | Error::OutcomeUnknown { .. },
-                    )) if fails => assert!(handle.read(super::ID).is_err(), "a read after the latch"),
-                    Some(Err(Error::Closed)) => assert!(handle.read(super::ID).is_err()),
-                    Some(Err(error)) => crowd::only_impatience(handle, &error),
-                    _ => {}
+                if let Some(Err(error)) = trial.call(handle, Way::any(), any_ask()) {
+                    stopped(&error);
                 }
             }
         });

@@ -1,8 +1,10 @@
 //! Several threads that give orders to one hall, each under options of its own.
 
+use std::sync::atomic::Ordering;
+
 use shuttle::thread::{JoinHandle, spawn};
 
-use super::super::{Handle, Options, Receipt};
+use super::super::{Concurrency, Handle, Options, Receipt};
 use super::{Ask, Hall, ID, Trial, Way, is_impatience};
 use crate::error::Error;
 use crate::model::{chance, run_task};
@@ -33,14 +35,17 @@ pub(super) fn patiently(trial: &Trial, handle: &Handle<Hall>, way: Way, ask: Ask
     }
 }
 
-/// Gives several orders in one call. They come out in their order, and fail only as [`patiently`] given ones.
-pub(super) fn together(trial: &Trial, handle: &Handle<Hall>, asks: Vec<Ask>) {
+/// Gives several orders in one call. They come out in their order, each decided once where it has locks; `failed` is
+/// told the errors.
+pub(super) fn together(trial: &Trial, handle: &Handle<Hall>, asks: Vec<Ask>, failed: impl Fn(&Error)) {
     let orders: Vec<_> = asks.into_iter().map(|ask| (ID, trial.order(ask))).collect();
     let receipts =
         if chance() { run_task(handle.submit_all_async(&orders)) } else { handle.submit_all(&orders) };
     assert_eq!(receipts.len(), orders.len());
     let mut last = 0;
     for ((_, order), receipt) in orders.iter().zip(&receipts) {
+        let decides = trial.probe.decides[order.number].load(Ordering::Relaxed);
+        assert!(handle.options().concurrency == Concurrency::Optimistic || decides <= 1, "{decides}");
         let Ok(receipt) = receipt else { continue };
         let outcome = receipt.provisional().unwrap();
         trial.note(handle, order, outcome);
@@ -52,7 +57,7 @@ pub(super) fn together(trial: &Trial, handle: &Handle<Hall>, asks: Vec<Ask>) {
     for receipt in receipts {
         match receipt.and_then(Receipt::wait) {
             Ok(outcome) => trial.check_stored(&outcome),
-            Err(error) => only_impatience(handle, &error),
+            Err(error) => failed(&error),
         }
     }
 }
