@@ -196,18 +196,18 @@ impl Disjoint {
     /// The most parts in all, unless the first scope has more.
     const PARTS: usize = 64;
 
-    /// Adds a scope that has nothing in common with those before. False if it may have, or if they are too many: then there
-    /// is no adding another one.
+    /// Adds a scope that has nothing in common with those before. False if it may have, or if they are too many.
     pub(crate) fn add(&mut self, scope: &Scope) -> bool {
         let Scope::Parts(parts) = scope else { return false };
         let first = self.parts == 0;
         if !first && self.parts + parts.len() > Self::PARTS {
             return false;
         }
+        // All are asked before one is marked: a scope may name a part twice.
+        if !first && parts.iter().map(mark).any(|(word, bit)| self.marks[word] & bit != 0) {
+            return false;
+        }
         for (word, bit) in parts.iter().map(mark) {
-            if !first && self.marks[word] & bit != 0 {
-                return false;
-            }
             self.marks[word] |= bit;
         }
         self.parts += parts.len();

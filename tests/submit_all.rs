@@ -544,7 +544,7 @@ fn a_future_that_is_dropped_leaves_no_lock() {
     }
 }
 
-/// The disk fails while groups are on their way: nothing is acknowledged that is not there after the next open.
+/// The disk fails while groups are on their way: nothing of them is acknowledged.
 #[test]
 fn a_storage_failure_is_told_to_each() {
     for (mode, options) in modes() {
@@ -618,6 +618,139 @@ fn all_are_looked_at_before_the_first_is_decided() {
     SEEN.lock().unwrap().clear();
     assert!(watched.submit_all(&[("b", 1), ("b", 2)]).iter().all(Result::is_ok));
     assert_eq!(*SEEN.lock().unwrap(), ["Parts([Part(0:1)])", "Parts([Part(0:2)])", "1", "2"]);
+    engine.close().unwrap();
+}
+
+/// A group ends where its entries are long: what it is committed in is held briefly.
+#[test]
+fn long_entries_make_short_groups() {
+    for (mode, options) in modes() {
+        let engine = engine();
+        let handle = boards(&engine, options);
+        let _ = handle.execute("b", &Ask::set(0, 1)).unwrap();
+        let asks = to_b((1..=20).map(|cell| Ask::puts([Put::cell(cell, 1).padded(2100)])));
+        let times = outcomes(handle.submit_all(&asks)).into_iter().map(|it| it.unwrap().decided_at());
+        let mut groups: Vec<usize> = Vec::new();
+        let mut last = None;
+        for time in times {
+            match groups.last_mut() {
+                Some(members) if last == Some(time) => *members += 1,
+                _ => groups.push(1),
+            }
+            last = Some(time);
+        }
+        assert_eq!(groups, [8, 8, 4], "{mode}");
+        engine.close().unwrap();
+    }
+}
+
+/// Where there is no lock for a group, its commands go alone, and are not gathered again for each of them.
+#[test]
+fn who_goes_alone_is_not_gathered_again() {
+    let engine = engine();
+    let handle = boards(&engine, at_once(Options::pessimistic()));
+    let _ = handle.execute("b", &Ask::set(0, 1)).unwrap();
+    let mut holder = engine.begin(Options::pessimistic());
+    holder.lock([handle.lock("b").on(parts([16]))]).unwrap();
+    let scopes = Arc::new(AtomicUsize::new(0));
+    let asks = (1..=16).map(|cell| {
+        let scopes = Arc::clone(&scopes);
+        let scope = move |_: &Cells| {
+            scopes.fetch_add(1, Ordering::SeqCst);
+            parts([cell])
+        };
+        Ask::new(scope, move |_, _| Ok(vec![Put::cell(cell, 1)]))
+    });
+    let results = outcomes(handle.submit_all(&to_b(asks)));
+    assert_eq!(results.iter().filter(|it| it.is_ok()).count(), 15);
+    assert!(matches!(results[15], Err(Error::WouldBlock { .. })));
+    assert!(scopes.load(Ordering::SeqCst) <= 16 * 3, "{scopes:?}");
+    drop(holder);
+    engine.close().unwrap();
+}
+
+/// What is being decided when the engine is about to close is stored; what comes after it in the call is not decided.
+#[test]
+fn a_close_lets_a_group_end_and_no_other_begin() {
+    for (mode, options) in modes() {
+        let engine = engine();
+        let handle = boards(&engine, options);
+        let _ = handle.execute("b", &Ask::set(0, 1)).unwrap();
+        let door = support::Door::new();
+        let inside = Arc::clone(&door);
+        let slow = Ask::set(1, 1).first(move |_, _| inside.pass());
+        let asks = to_b([slow, Ask::set(2, 2), Ask::add(1), Ask::whole(|_| Ok(vec![]))]);
+        thread::scope(|scope| {
+            let deciding = scope.spawn(|| outcomes(handle.submit_all(&asks)));
+            door.await_arrivals(1);
+            let closing = scope.spawn(|| engine.close_within(support::WATCHDOG));
+            eventually("it is about to close", || {
+                matches!(handle.submit("b", &Ask::on([9], |_| Ok(vec![]))), Err(Error::Closed)).then_some(())
+            });
+            door.open();
+            let results = deciding.join().unwrap();
+            let decided: Vec<_> = results.iter().map(Result::is_ok).collect();
+            assert_eq!(decided, [true, true, false, false], "{mode}");
+            assert!(matches!(results[2], Err(Error::Closed)), "{mode}");
+            closing.join().unwrap().unwrap();
+        });
+    }
+}
+
+/// The stream is rebuilt although what its events do when they are dropped panics.
+#[test]
+fn a_panic_in_drop_does_not_keep_a_stream_fenced() {
+    use boxoffice::{Aggregate, Context, Events, Part, Scope};
+    use serde::{Deserialize, Serialize};
+
+    static ARMED: AtomicBool = AtomicBool::new(false);
+
+    struct Mined;
+
+    #[derive(Serialize, Deserialize)]
+    struct Mine(u64);
+
+    impl Drop for Mine {
+        fn drop(&mut self) {
+            assert!(self.0 != 2 || !ARMED.swap(false, Ordering::SeqCst), "in drop");
+        }
+    }
+
+    impl Aggregate for Mined {
+        const TYPE: &'static str = "mined";
+        type State = u64;
+        type Command = u64;
+        type Event = Mine;
+        type Rejection = ();
+        type Services = ();
+
+        fn scope(_: &u64, cell: &u64) -> Scope {
+            Scope::parts([Part::number(0, *cell)])
+        }
+
+        fn decide(_: &u64, cell: &u64, _: &Context<'_, ()>) -> Result<Events<Mine>, ()> {
+            Ok(Mine(*cell).into())
+        }
+
+        fn touches(Mine(cell): &Mine) -> Scope {
+            Scope::parts([Part::number(0, *cell)])
+        }
+
+        fn apply(state: &mut u64, Mine(cell): &Mine) {
+            *state += cell;
+            assert!(*cell != 2, "in apply");
+        }
+    }
+
+    let engine = Engine::builder().aggregate::<Mined>().in_memory().unwrap();
+    let mined = engine.handle::<Mined>(()).unwrap();
+    let _ = mined.execute("b", &1).unwrap();
+    ARMED.store(true, Ordering::SeqCst);
+    let panic =
+        catch_unwind(AssertUnwindSafe(|| mined.submit_all(&[("b", 4), ("b", 2), ("b", 8)]))).unwrap_err();
+    assert_eq!(said(&*panic), "in drop");
+    let rebuilt = eventually("the stream is rebuilt", || mined.read("b").ok());
+    assert_eq!((*rebuilt, rebuilt.version()), (5, 2));
     engine.close().unwrap();
 }
 

@@ -1,26 +1,28 @@
 //! Many commands in one call. Those of one stream whose scopes have nothing in common form a group: decided on one
 //! snapshot, committed in one hold of the stream's mutex. What would make a group wait, a command waits for alone.
 
+mod commit;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::quality::RandomState;
 
-use super::attempt::{Execution, refused};
-use super::commit::{After, Refusal};
+use super::attempt::Execution;
+use super::commit::Refusal;
 use super::encoded::{Encoded, Stored};
 use super::handle::Handle;
 use super::lock::Access;
 use super::options::{Concurrency, Wait};
 use super::outcome::{Effort, Outcome};
 use super::receipt::Receipt;
-use super::registry::Visit;
-use super::stream::{Inner, Requested, Running, Snapshot, Stream, Wanted};
+use super::registry::{Registry, Visit};
+use super::stream::{Requested, Running, Snapshot, Stream, Wanted};
 use crate::aggregate::{Aggregate, Context};
-use crate::error::{Error, Fence};
-use crate::log::{Entry, Log, put_metadata};
+use crate::error::Error;
+use crate::log::{Log, put_metadata};
 use crate::scope::{Disjoint, Scope};
-use crate::sync::{Patience, Wakes};
+use crate::sync::Patience;
 
 /// Most commands of a group: so many are committed in one hold of a mutex, which takes a microsecond or two.
 const MEMBERS: usize = 16;
@@ -51,10 +53,11 @@ pub(super) struct Groups<'c, S, A: Aggregate> {
     alone_until: Option<usize>,
     /// A command that was decided in vain, and what it has been through. Those after it wait for it.
     again: Option<(usize, Effort)>,
+    /// The stream of that command, while it is decided again: a close waits for whoever visits one.
+    visit: Option<Visit<&'c Registry<A>, A>>,
 }
 
 /// The commands that are being decided together.
-#[derive(Default)]
 struct Group {
     /// The first `len` are of this group; the others keep their memory for the next one.
     members: Vec<Member>,
@@ -63,6 +66,8 @@ struct Group {
     stored: usize,
     /// The next command of the stream after them.
     after: usize,
+    /// How many it may have: fewer after one whose entries were long.
+    most: usize,
 }
 
 struct Member {
@@ -141,9 +146,10 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
             next: vec![NONE; commands.len()],
             heads: Vec::new(),
             stream: 0,
-            group: Group::default(),
+            group: Group { members: Vec::new(), len: 0, stored: 0, after: NONE, most: MEMBERS },
             alone_until: None,
             again: None,
+            visit: None,
         };
         if let Err(error) = groups.begin() {
             groups.receipts.resize_with(commands.len(), || Err(error.clone()));
@@ -217,6 +223,7 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
     /// Decides what can be decided without waiting, up to a command that has to go alone: with what it has been through,
     /// if it was in a group.
     fn advance(&mut self) -> Option<(usize, Option<Effort>)> {
+        self.visit = None;
         loop {
             if let Some((command, effort)) = self.again.take() {
                 return Some((command, Some(effort)));
@@ -243,8 +250,9 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
     fn decide_together(&mut self, head: usize) -> Option<()> {
         let Handle { shared, registry, options, .. } = self.handle;
         let (log, id) = (&*shared.log, self.commands[head].0.as_ref());
+        log.check_open().ok()?;
         self.handle.check_id(id).ok()?;
-        if options.wait == Wait::SkipLocked {
+        if options.wait == Wait::SkipLocked || log.is_full(0) {
             return None;
         }
         let effort = Effort { turn: options.concurrency == Concurrency::Pessimistic, ..Effort::default() };
@@ -267,6 +275,9 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
             return None;
         }
         self.commit(stream, running, effort);
+        if self.again.is_some() {
+            self.visit = Some(visit);
+        }
         Some(())
     }
 
@@ -275,7 +286,7 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
         let log = &*self.handle.shared.log;
         let (mut disjoint, mut at) = (Disjoint::default(), head);
         (self.group.len, self.group.stored) = (0, 0);
-        while at != NONE && self.group.len < MEMBERS {
+        while at != NONE && self.group.len < self.group.most {
             let command = &self.commands[at].1;
             match A::check(command, log.limits()) {
                 Ok(()) => {
@@ -346,148 +357,12 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
                 Err(error) => Fate::Failed(error.into()),
             };
         }
-        if let Some((place, command)) = full {
-            (group.len, group.after) = (place, command);
-        }
-    }
-
-    /// Gives the decisions that still hold their places in the log, one after the other.
-    fn commit(&mut self, stream: &Arc<Stream<A>>, running: Running<'_, A>, effort: Effort) {
-        let (handle, log) = (self.handle, &*self.handle.shared.log);
-        let committed = if self.group.proposed().next().is_some() {
-            let step = |running: &mut _, inner: &mut _, after: After<'_, A>, wakes: &mut _| {
-                self.commit_locked(running, inner, after, wakes)
-            };
-            running.decisive(log, step, |policy_panicked| *policy_panicked)
-        } else {
-            drop(running);
-            Ok(false)
+        group.most = match full {
+            Some((place, command)) => {
+                (group.len, group.after) = (place, command);
+                place.max(1)
+            }
+            None => (2 * group.most).min(MEMBERS),
         };
-        let Self { receipts, group, again, .. } = self;
-        if group.stored == group.len {
-            return;
-        }
-        // Before anything of a user's is dropped, which may panic: a stream that is fenced is rebuilt all the same.
-        for Member { command, fate, .. } in group.iter_mut() {
-            if !matches!(fate, Fate::Refused(_) | Fate::Proposed) {
-                continue;
-            }
-            let error = match std::mem::replace(fate, Fate::Again) {
-                Fate::Refused(refusal) => {
-                    let mut effort = effort;
-                    let refused = refused(handle, stream, refusal, &mut effort);
-                    *again = refused.is_ok().then_some((*command, effort));
-                    refused.err()
-                }
-                _ => Some(committed.as_ref().err().cloned().unwrap_or(Error::Closed)),
-            };
-            if let Some(error) = error {
-                *fate = Fate::Failed(error.into());
-            }
-        }
-        let mut tail = None;
-        for Member { command, fate, .. } in group.iter_mut() {
-            let receipt = &mut receipts[*command];
-            let Ok(Receipt { outcome, position, .. }) = receipt else { continue };
-            match fate {
-                Fate::Stored => {}
-                // It was decided on what others wrote: durable when all of that is.
-                Fate::Unstored => *position = *tail.get_or_insert_with(|| log.tail()),
-                Fate::Failed(error) => *receipt = Err(Error::clone(error)),
-                Fate::Again | Fate::Proposed | Fate::Refused(_) => *outcome = None,
-            }
-        }
-    }
-
-    /// Under the stream's mutex: check all, apply what holds, append and number it. Whether a policy panicked.
-    fn commit_locked(
-        &mut self,
-        Running { stream, held }: &mut Running<'_, A>,
-        inner: &mut Inner<A>,
-        After { replaced, panic }: After<'_, A>,
-        wakes: &mut Wakes,
-    ) -> Result<bool, Error> {
-        let Self { handle, sections, receipts, next, group, .. } = self;
-        let (log, policies) = (&*handle.shared.log, &handle.registry.policies);
-        let (mut cut, mut any) = (None, false);
-        for (place, Member { command, scope, fate, .. }) in group.iter_mut().enumerate() {
-            match fate {
-                Fate::Proposed => {
-                    any = true;
-                    let refusal = held.check(inner, &stream.name, scope, Access::Exclusive, log, wakes)?;
-                    if let Some(refusal) = refusal {
-                        *fate = Fate::Refused(refusal);
-                        // Those after it may find another world once it is decided again.
-                        cut = Some((place + 1, next[*command]));
-                        break;
-                    }
-                }
-                // What it says must not be older than what those before it do.
-                Fate::Unstored if any && !held.is_unchanged(inner, scope) => {
-                    cut = Some((place, *command));
-                    break;
-                }
-                _ => {}
-            }
-        }
-        if let Some(cut) = cut {
-            (group.len, group.after) = cut;
-        }
-        // What one of them touches is no concern of the others.
-        held.look_away(inner);
-        let mut policy_panicked = false;
-        for Member { command, fate, .. } in group.proposed() {
-            let Ok(Receipt { outcome: Some(outcome), .. }) = &receipts[*command] else { continue };
-            if panic.is_some() {
-                let (stream, reason) = (stream.name.clone(), Fence::Rebuilding);
-                *fate = Fate::Failed(Error::Fenced { stream, reason }.into());
-                continue;
-            }
-            if outcome.events().is_empty() {
-                continue;
-            }
-            let after = After { replaced: &mut *replaced, panic: &mut *panic };
-            if let Err(refusal) = inner.apply(outcome.events(), policies, after) {
-                policy_panicked = matches!(refusal, Refusal::PolicyPanicked);
-                *fate = Fate::Refused(refusal);
-            }
-        }
-        let mut ahead = 0;
-        let mut appending = match log.begin_append() {
-            Ok(appending) => appending,
-            // The panic goes first.
-            Err(_) if policy_panicked => return Ok(true),
-            Err(error) => return Err(error),
-        };
-        for Member { command, encoded, .. } in group.proposed() {
-            let Ok(Receipt { outcome: Some(outcome), position, .. }) = &mut receipts[*command] else {
-                continue;
-            };
-            let mut span = inner.span(&stream.name, &encoded.change(outcome));
-            span.first_version += ahead;
-            ahead += u64::from(encoded.versions);
-            let entry = Entry { decided_at: outcome.decided_at, sections, spans: &[span] };
-            let appended = appending.append(&entry, encoded.bytes, true);
-            if let Some(writer) = appended.writer {
-                wakes.push(writer);
-            }
-            *position = appended.position;
-        }
-        drop(appending);
-        let mut stored = 0;
-        for Member { command, encoded, fate, .. } in group.proposed() {
-            let Ok(Receipt { outcome: Some(outcome), position, .. }) = &mut receipts[*command] else {
-                continue;
-            };
-            let change = encoded.change(outcome);
-            // A stream without a number is not visited by a group.
-            debug_assert!(inner.number.is_some());
-            inner.number(stream, &change, *position, &mut 0, outcome.decided_at);
-            encoded.decided(outcome, *position, inner.version);
-            *fate = Fate::Stored;
-            stored += 1;
-        }
-        group.stored = stored;
-        Ok(policy_panicked)
     }
 }

@@ -57,7 +57,8 @@ impl Stamps {
     pub(crate) fn changed_since(&self, version: u64, scope: &Scope) -> bool {
         match scope {
             Scope::Whole => self.any > version,
-            Scope::Parts(_) if self.whole > version => true,
+            // What depends on nothing does not depend on the whole either.
+            Scope::Parts(parts) if self.whole > version => !parts.is_empty(),
             Scope::Parts(_) if self.parts.is_empty() => false,
             Scope::Parts(parts) => {
                 parts.iter().any(|part| self.parts.get(part).is_some_and(|last| *last > version))
@@ -185,6 +186,7 @@ mod tests {
                     let later = &history[since as usize..];
                     let any = later.iter().any(|scope| *scope == Scope::Whole || !scope.named().is_empty());
                     prop_assert_eq!(stamps.changed_since(since, &Scope::Whole), any);
+                    prop_assert!(!stamps.changed_since(since, &Scope::parts([])));
                     for n in 0..6 {
                         let part = Part::number(0, n);
                         let changed = later.iter().any(|scope| *scope == Scope::Whole || scope.named().contains(&part));

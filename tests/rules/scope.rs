@@ -242,6 +242,35 @@ fn rule_02_control_a_counter_outside_the_scope_is_skewed() {
     }
 }
 
+/// What depends on nothing does not depend on the whole: no event is in its way, and with locks none stops the engine.
+#[test]
+fn rule_03_what_depends_on_nothing_meets_nothing() {
+    for (mode, options) in modes() {
+        let engine = engine();
+        let boards = boards(&engine, options);
+        assert!(boards.execute("b", &Ask::set(0, 1)).unwrap().is_accepted());
+        let (other, decides) = (boards.clone(), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&decides);
+        let ask = Ask::on([], move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let boards = other.clone();
+            let whole = Ask::whole(|_| Ok(vec![Put { whole: true, ..Put::cell(1, 2) }]));
+            let committed = thread::spawn(move || boards.execute("b", &whole).unwrap().is_accepted());
+            assert!(committed.join().unwrap());
+            Err("no".into())
+        });
+        let outcome = boards.execute("b", &ask).unwrap();
+        assert_eq!(
+            (outcome.is_accepted(), outcome.version(), outcome.effort().conflicts),
+            (false, 3, 0),
+            "{mode}"
+        );
+        assert_eq!(decides.load(Ordering::SeqCst), 1, "{mode}");
+        assert!(boards.execute("b", &Ask::set(0, 2)).unwrap().is_accepted(), "{mode}: the engine goes on");
+        engine.close().unwrap();
+    }
+}
+
 #[test]
 fn rule_10_an_impure_aggregate_breaks_no_invariant() {
     for (mode, options) in modes() {

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use shuttle::thread::{JoinHandle, spawn};
 
-use super::super::{Concurrency, Handle, Options, Receipt};
-use super::{Ask, Hall, ID, Trial, Way, is_impatience};
+use super::super::{Concurrency, Exhausted, Handle, Options, Receipt};
+use super::{Ask, Hall, ID, Trial, Way};
 use crate::error::Error;
 use crate::model::{chance, run_task};
 
@@ -42,16 +42,16 @@ pub(super) fn together(trial: &Trial, handle: &Handle<Hall>, asks: Vec<Ask>, fai
     let receipts =
         if chance() { run_task(handle.submit_all_async(&orders)) } else { handle.submit_all(&orders) };
     assert_eq!(receipts.len(), orders.len());
-    let mut last = 0;
+    let (mut last, mut version) = (0, 0);
     for ((_, order), receipt) in orders.iter().zip(&receipts) {
         let decides = trial.probe.decides[order.number].load(Ordering::Relaxed);
         assert!(handle.options().concurrency == Concurrency::Optimistic || decides <= 1, "{decides}");
         let Ok(receipt) = receipt else { continue };
         let outcome = receipt.provisional().unwrap();
-        trial.note(handle, order, outcome);
+        trial.note(handle, order, outcome, version);
         if let Some(position) = outcome.position() {
             assert!(position > last, "out of order");
-            last = position;
+            (last, version) = (position, outcome.version());
         }
     }
     for receipt in receipts {
@@ -64,4 +64,13 @@ pub(super) fn together(trial: &Trial, handle: &Handle<Hall>, asks: Vec<Ask>, fai
 
 pub(super) fn only_impatience(handle: &Handle<Hall>, error: &Error) {
     assert!(is_impatience(error, handle.options()), "{error}");
+}
+
+/// Whether a healthy engine may say this to a command on a stream that exists.
+fn is_impatience(error: &Error, options: Options) -> bool {
+    match error {
+        Error::LockTimeout { .. } | Error::Busy { .. } | Error::NotYetDurable { .. } => true,
+        Error::Conflict { .. } => options.exhausted == Exhausted::Conflict,
+        _ => false,
+    }
 }

@@ -235,6 +235,8 @@ struct Heard {
     decision: Result<Vec<Fact>, No>,
     position: Option<u64>,
     version: u64,
+    /// The version of what was decided before it in the same call: it must not be older.
+    after: u64,
 }
 
 /// An engine on storage that everybody can look at, and all that it answered.
@@ -331,7 +333,7 @@ impl Trial {
             Ok(receipt) => receipt,
             Err(error) => return Some(Err(error)),
         };
-        self.note(handle, order, receipt.provisional().unwrap());
+        self.note(handle, order, receipt.provisional().unwrap(), 0);
         match way {
             Way::DroppedReceipt => None,
             Way::Submit => Some(receipt.wait().map(|it| self.check_stored(&it))),
@@ -341,7 +343,7 @@ impl Trial {
 
     fn acknowledged(&self, handle: &Handle<Hall>, order: &Order, outcome: Outcome<Hall>) {
         self.check_stored(&outcome);
-        self.note(handle, order, &outcome);
+        self.note(handle, order, &outcome, 0);
     }
 
     /// What is acknowledged is stored, and so is what it was decided on.
@@ -354,7 +356,7 @@ impl Trial {
         assert!(self.versions() >= outcome.version(), "acknowledged before what it depends on");
     }
 
-    fn note(&self, handle: &Handle<Hall>, order: &Order, outcome: &Outcome<Hall>) {
+    fn note(&self, handle: &Handle<Hall>, order: &Order, outcome: &Outcome<Hall>, after: u64) {
         let effort = outcome.effort();
         if handle.options().concurrency == super::Concurrency::Pessimistic {
             let decides = self.probe.decides[order.number].load(Ordering::Relaxed);
@@ -365,7 +367,7 @@ impl Trial {
             Some(rejection) => Err(rejection.clone()),
         };
         let (position, version) = (outcome.position(), outcome.version());
-        self.heard.lock().push(Heard { ask: order.ask, decision, position, version });
+        self.heard.lock().push(Heard { ask: order.ask, decision, position, version, after });
     }
 
     /// How many events and rejections are stored.
@@ -420,6 +422,13 @@ impl Trial {
             if let Some(state) = states.get(heard.version as usize) {
                 heard.check(state);
             }
+            let mut later = states.iter().skip(heard.version.max(heard.after) as usize).peekable();
+            let fits = |state: &Seats| state.decide(heard.ask) == heard.decision;
+            assert!(
+                later.peek().is_none() || later.any(fits),
+                "{:?} is older than what came before it",
+                heard.ask
+            );
         }
         let version = states.len() as u64 - 1;
         (states.pop().unwrap(), version)
@@ -485,14 +494,5 @@ fn any_ask() -> Ask {
         6 => Ask::Free { seat },
         7 => Ask::Clear,
         _ => Ask::Count,
-    }
-}
-
-/// Whether a healthy engine may say this to a command on a stream that exists.
-fn is_impatience(error: &Error, options: Options) -> bool {
-    match error {
-        Error::LockTimeout { .. } | Error::Busy { .. } | Error::NotYetDurable { .. } => true,
-        Error::Conflict { .. } => options.exhausted == super::Exhausted::Conflict,
-        _ => false,
     }
 }
