@@ -28,7 +28,6 @@ use boxoffice::venue::{
 use boxoffice::{Engine, Error, Handle, Options, Outcome};
 use model::Model;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use support::{Meeting, modes};
 
 /// What is asked, of a hall of two rows of four: seats 0 to 3 and 4 to 7. Times are in microseconds.
@@ -90,16 +89,6 @@ fn command(ask: &Ask) -> VenueCommand {
         Ask::Extend(who, token, ttl) => VenueCommand::extend(*who, *token, micros(*ttl)),
         Ask::GiveUp(who, token) => VenueCommand::release_hold(*who, *token),
     }
-}
-
-fn config(cases: u32) -> ProptestConfig {
-    let chosen = ProptestConfig::default();
-    let rng_seed = match chosen.rng_seed {
-        RngSeed::Random => RngSeed::Fixed(0x401D),
-        fixed => fixed,
-    };
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { chosen.cases } else { cases };
-    ProptestConfig { cases, rng_seed, failure_persistence: None, ..chosen }
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -267,7 +256,7 @@ fn play(
 }
 
 proptest! {
-    #![proptest_config(config(64))]
+    #![proptest_config(support::cases(0x401D, 64))]
 
     #[test]
     fn every_answer_is_that_of_one_thing_after_another(
@@ -281,7 +270,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(8))]
+    #![proptest_config(support::cases(0x401D, 8))]
 
     #[test]
     fn a_file_opens_to_the_holds_that_it_was_closed_with(

@@ -19,18 +19,7 @@ use boxoffice::layout::{Layout, SeatIndex};
 use boxoffice::venue::{Venue, VenueCommand, VenueEvent, VenueServices};
 use boxoffice::{Engine, Handle, Options, View};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use support::modes;
-
-fn config(cases: u32) -> ProptestConfig {
-    let chosen = ProptestConfig::default();
-    let rng_seed = match chosen.rng_seed {
-        RngSeed::Random => RngSeed::Fixed(0x5EA7),
-        fixed => fixed,
-    };
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { chosen.cases } else { cases };
-    ProptestConfig { cases, rng_seed, failure_persistence: None, ..chosen }
-}
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -200,7 +189,7 @@ fn open(path: &Path) -> (Engine, Handle<Venue>) {
 const IDS: [&str; 2] = ["matinee", "evening"];
 
 proptest! {
-    #![proptest_config(config(64))]
+    #![proptest_config(support::cases(0x5EA7, 64))]
 
     /// Up to four threads, two venues, one file; then the file is opened again.
     #[test]
@@ -260,7 +249,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(24))]
+    #![proptest_config(support::cases(0x5EA7, 24))]
 
     /// The file as it is after each command is the file of a process that ended there: it opens to the
     /// fold of the history so far, whichever prefix of the entries that is.
@@ -298,7 +287,7 @@ proptest! {
 type Purchases = Vec<(bool, bool, Vec<(u8, u64)>)>;
 
 proptest! {
-    #![proptest_config(config(150))]
+    #![proptest_config(support::cases(0x5EA7, 150))]
 
     #[test]
     fn stock_is_never_below_zero(

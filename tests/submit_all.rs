@@ -20,7 +20,6 @@ use boxoffice::options::Metadata;
 use boxoffice::venue::{Best, Venue, VenueCommand, VenueServices};
 use boxoffice::{Engine, Error, Handle, Limits, Options, Outcome, Receipt};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use support::board::{Ask, Board, Cells, Put, boards, parts};
 use support::gate::GatedStorage;
 use support::{HookClock, Polled, at_once, block_on, eventually, modes, said};
@@ -102,18 +101,8 @@ fn venues(options: Options) -> (Engine, Handle<Venue>) {
     (engine, handle)
 }
 
-fn config(cases: u32) -> ProptestConfig {
-    let chosen = ProptestConfig::default();
-    let rng_seed = match chosen.rng_seed {
-        RngSeed::Random => RngSeed::Fixed(0x5EA7),
-        fixed => fixed,
-    };
-    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { chosen.cases } else { cases };
-    ProptestConfig { cases, rng_seed, failure_persistence: None, ..chosen }
-}
-
 proptest! {
-    #![proptest_config(config(80))]
+    #![proptest_config(support::cases(0x5EA7, 80))]
 
     #[test]
     fn one_call_gives_what_many_calls_give(

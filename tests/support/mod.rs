@@ -20,6 +20,18 @@ use std::time::Duration;
 use boxoffice::clock::{Clock, Timestamp};
 use boxoffice::options::Wait;
 use boxoffice::{Error, Options};
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
+
+/// So many generated cases from a fixed seed; `PROPTEST_RNG_SEED` and `PROPTEST_CASES` choose others.
+pub(crate) fn cases(seed: u64, cases: u32) -> ProptestConfig {
+    let chosen = ProptestConfig::default();
+    let rng_seed = match chosen.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(seed),
+        fixed => fixed,
+    };
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { chosen.cases } else { cases };
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..chosen }
+}
 
 /// How long a wait may take that takes no time if the engine is right.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(30);
