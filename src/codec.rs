@@ -109,6 +109,7 @@ impl Writer for Left<'_> {
 }
 
 /// Reads exactly one value: bytes left over are an error too.
+#[inline(always)]
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let (value, used) =
         bincode::serde::decode_from_slice(bytes, config()).map_err(|error: DecodeError| error.to_string())?;

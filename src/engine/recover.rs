@@ -13,19 +13,21 @@ use super::ids::Ids;
 use super::registry::AnyRegistry;
 use super::replay::AnyFold;
 use crate::error::Error;
-use crate::log::{At, EntryView, Opening, Span, VerifiedRow};
+use crate::log::{Dealer, Hand, Opening};
 use crate::sync::{ThreadBuilder as Builder, parallelism, scope};
 
 type Types<'r> = HashMap<&'static str, &'r Arc<dyn AnyRegistry>>;
 
 /// More threads than this only wait for the one that reads and verifies.
 const MOST_THREADS: usize = 8;
-/// What is handed to the threads at once: rows until there are so many entries, or bytes. Rows may be of one
-/// entry each, and a thread is not to be woken for that.
-const PORTION_ENTRIES: usize = 4096;
-const PORTION_BYTES: usize = 4 << 20;
+/// What is handed to the threads at once: rows until there are so many entries, first few and then more, or so many
+/// bytes. The more there are of a stream at once the less memory has to be fetched for each, and rows may be of one
+/// entry each, for which no thread is to be woken.
+const FIRST_ENTRIES: usize = 1 << 12;
+const MOST_ENTRIES: usize = 1 << 17;
+const MOST_BYTES: usize = 8 << 20;
 /// Portions that were read and wait for a thread: enough that nobody idles, few enough to bound memory.
-const PORTIONS_AHEAD: usize = 4;
+const PORTIONS_AHEAD: usize = 2;
 
 /// Reads the log to its end and fills the registries. `report` is told, row by row, how many entries and
 /// events were read.
@@ -43,95 +45,80 @@ pub(super) fn replay_all(
         }
     }
     let threads = parallelism().min(MOST_THREADS);
-    let mut shares: Vec<Share<'_>> = (0..threads).map(|index| Share::new(index, threads, &types)).collect();
-    // Threads come when there is more than a portion to do, and more than one can run.
-    let mut next = read(opening, threads, ids, report)?;
-    let mut portions = 0;
-    while let Some(works) = next {
-        if portions > 0 && threads > 1 {
-            shares = on_threads(shares, opening, works, ids, report)?;
-            break;
+    let mut shares: Vec<Share<'_>> = (0..threads).map(|_| Share::new(threads, &types)).collect();
+    let mut portions =
+        Portions { opening, dealer: Dealer::new(threads), ids, report, entries: FIRST_ENTRIES };
+    let mut alone = true;
+    while let Some(hands) = portions.next()? {
+        // Threads come when there is more than a portion to do, and more than one can run.
+        if alone || threads == 1 {
+            shares.iter_mut().zip(hands).try_for_each(|(share, hand)| share.take(&hand))?;
+        } else {
+            shares = on_threads(shares, &mut portions, hands)?;
         }
-        for (share, work) in shares.iter_mut().zip(works) {
-            share.take(&work)?;
-        }
-        portions += 1;
-        next = read(opening, threads, ids, report)?;
+        alone = false;
     }
-    let (entries, events) = opening.read_so_far();
+    let (entries, events) = portions.opening.read_so_far();
     finish(shares, Recovery { entries, events, ..Recovery::default() })
 }
 
-/// What one share has to do for one portion of the log.
-struct Work {
-    rows: Arc<Vec<VerifiedRow>>,
-    /// The entries that concern its streams, each with the number of its row.
-    entries: Vec<(usize, At)>,
+/// The log, portion by portion.
+struct Portions<'r> {
+    opening: &'r mut Opening,
+    dealer: Dealer,
+    ids: &'r Ids,
+    report: &'r mut dyn FnMut(u64, u64),
+    /// How many entries the next one is to have.
+    entries: usize,
 }
 
-/// Reads a portion and sorts its entries by share; none at the end of the log.
-fn read(
-    opening: &mut Opening,
-    shares: usize,
-    ids: &Ids,
-    report: &mut dyn FnMut(u64, u64),
-) -> Result<Option<Vec<Work>>, Error> {
-    let mut sorted: Vec<Vec<(usize, At)>> = vec![Vec::new(); shares];
-    let (mut rows, mut entries, mut bytes) = (Vec::new(), 0, 0);
-    while entries < PORTION_ENTRIES && bytes < PORTION_BYTES {
-        let number = rows.len();
-        let row = opening.next_row(|at, entry| {
-            entries += 1;
-            if let Some(asked) = entry.sections.command()? {
-                ids.remember(asked.id, asked.fingerprint, at.position);
-            }
-            for span in &entry.spans {
-                let Some(mine) = sorted.get_mut(span.stream as usize % shares) else { continue };
-                if mine.last() != Some(&(number, at)) {
-                    mine.push((number, at));
+impl Portions<'_> {
+    /// Reads the next portion and deals it out; none at the end of the log.
+    fn next(&mut self) -> Result<Option<Vec<Hand>>, Error> {
+        let Self { opening, dealer, ids, .. } = self;
+        let (mut entries, mut bytes) = (0, 0);
+        while entries < self.entries && bytes < MOST_BYTES {
+            let row = opening.next_row(|position, entry| {
+                entries += 1;
+                if let Some(asked) = entry.sections.command()? {
+                    ids.remember(asked.id, asked.fingerprint, position);
                 }
-            }
-            Ok(())
-        })?;
-        let Some(row) = row else { break };
-        bytes += row.len();
-        rows.push(row);
-        let (entries, events) = opening.read_so_far();
-        report(entries, events);
+                dealer.deal(position, entry)
+            })?;
+            let Some(row) = row else { break };
+            bytes += row;
+            let (entries, events) = opening.read_so_far();
+            (self.report)(entries, events);
+        }
+        self.entries = MOST_ENTRIES.min(self.entries * 2);
+        Ok((entries > 0).then(|| dealer.hands()))
     }
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let rows = Arc::new(rows);
-    Ok(Some(sorted.into_iter().map(|entries| Work { rows: Arc::clone(&rows), entries }).collect()))
 }
 
 fn on_threads<'r>(
     shares: Vec<Share<'r>>,
-    opening: &mut Opening,
-    first: Vec<Work>,
-    ids: &Ids,
-    report: &mut dyn FnMut(u64, u64),
+    portions: &mut Portions<'_>,
+    first: Vec<Hand>,
 ) -> Result<Vec<Share<'r>>, Error> {
     scope(|scope| {
         let mut crew = Vec::new();
         let mut lines = Vec::new();
         for mut share in shares {
-            let (line, works) = bounded::<Work>(PORTIONS_AHEAD);
-            let body = move || works.iter().try_for_each(|work| share.take(&work)).map(|()| share);
+            let (line, hands) = bounded::<Hand>(PORTIONS_AHEAD);
+            let body = move || hands.iter().try_for_each(|hand| share.take(&hand)).map(|()| share);
             let thread = Builder::new().name("boxoffice-replay".into()).spawn_scoped(scope, body);
             let none = |error| Error::Storage { cause: format!("no thread to replay: {error}").into() };
             crew.push(thread.map_err(none)?);
             lines.push(line);
         }
         let (mut next, mut ended) = (Some(first), Ok(()));
-        while let Some(works) = next.take() {
-            let busy = lines.iter().zip(works).filter(|(_, work)| !work.entries.is_empty());
+        while let Some(hands) = next.take() {
+            let busy = lines.iter().zip(hands).filter(|(_, hand)| !hand.is_empty());
             // Whoever is not there any more has failed, and says below why.
-            if busy.into_iter().any(|(line, work)| line.send(work).is_err()) {
+            if busy.into_iter().any(|(line, hand)| line.send(hand).is_err()) {
                 break;
             }
-            match read(opening, lines.len(), ids, report) {
+            match portions.next() {
                 Ok(more) => next = more,
                 Err(error) => ended = Err(error),
             }
@@ -172,7 +159,6 @@ fn finish(shares: Vec<Share<'_>>, mut recovery: Recovery) -> Result<Recovery, Er
 
 /// Every so-manieth stream, folded from its events.
 struct Share<'r> {
-    index: usize,
     of: usize,
     types: &'r Types<'r>,
     /// By the stream's number divided by `of`; none for a type that nobody registered.
@@ -182,40 +168,22 @@ struct Share<'r> {
 }
 
 impl<'r> Share<'r> {
-    fn new(index: usize, of: usize, types: &'r Types<'r>) -> Self {
-        Self { index, of, types, folds: Vec::new(), streams: 0, unregistered: BTreeMap::new() }
+    fn new(of: usize, types: &'r Types<'r>) -> Self {
+        Self { of, types, folds: Vec::new(), streams: 0, unregistered: BTreeMap::new() }
     }
 
-    fn take(&mut self, work: &Work) -> Result<(), Error> {
-        for (row, at) in &work.entries {
-            let Some(row) = work.rows.get(*row) else { continue };
-            self.take_entry(at.position, &row.entry(*at)?)?;
-        }
-        Ok(())
-    }
-
-    fn take_entry(&mut self, position: u64, entry: &EntryView<'_>) -> Result<(), Error> {
-        let mut events = entry.events();
-        for span in &entry.spans {
-            if !self.is_mine(span) {
-                events.of_span(span, drop)?;
-                continue;
-            }
-            if let Some((aggregate, id)) = span.defines {
-                let fold = self.define(aggregate, id, span.stream);
+    fn take(&mut self, hand: &Hand) -> Result<(), Error> {
+        for dealt in hand {
+            if let Some((aggregate, id)) = &dealt.defines {
+                let fold = self.define(aggregate, id, dealt.stream);
                 self.folds.push(fold);
             }
             // The audit has seen that the number is defined, and that numbers are given in order.
-            match self.folds.get_mut(span.stream as usize / self.of) {
-                Some(Some(fold)) => fold.span(position, entry.decided_at, span, &mut events)?,
-                _ => events.of_span(span, drop)?,
+            if let Some(Some(fold)) = self.folds.get_mut(dealt.stream as usize / self.of) {
+                fold.run(&dealt.run)?;
             }
         }
         Ok(())
-    }
-
-    fn is_mine(&self, span: &Span<'_>) -> bool {
-        span.stream as usize % self.of == self.index
     }
 
     fn define(&mut self, aggregate: &str, id: &str, number: u32) -> Option<Box<dyn AnyFold>> {

@@ -8,9 +8,8 @@ use super::registry::Registry;
 use super::schema::Schema;
 use super::stream::{Inner, StateArc, Stream};
 use crate::aggregate::{Aggregate, Interner};
-use crate::clock::Timestamp;
 use crate::error::{Cause, Error, Fence, StreamName};
-use crate::log::{EventKind, EventView, Events as LogEvents, Malformed, Span};
+use crate::log::{EventKind, Events, Malformed, Run};
 
 /// A stream being read from the log.
 pub(crate) struct Fold<A: Aggregate> {
@@ -23,17 +22,29 @@ pub(crate) struct Fold<A: Aggregate> {
 
 /// A fold whose type is not known here.
 pub(crate) trait AnyFold: Send {
-    /// Takes the events of one span. An event that cannot be taken fences the stream.
-    fn span(
-        &mut self,
-        position: u64,
-        decided_at: Timestamp,
-        span: &Span<'_>,
-        events: &mut LogEvents<'_>,
-    ) -> Result<(), Malformed>;
+    /// Takes what the stream got next. An event that cannot be taken fences the stream.
+    fn run(&mut self, run: &Run<'_>) -> Result<(), Malformed>;
 
     /// Puts the stream into its registry; returns why it is fenced, if it is.
     fn finish(self: Box<Self>) -> Result<Option<(StreamName, Fence)>, Error>;
+}
+
+/// Why no further event is taken.
+enum Stop {
+    Malformed(Malformed),
+    Fence(Fence),
+}
+
+impl From<Malformed> for Stop {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl From<Fence> for Stop {
+    fn from(fence: Fence) -> Self {
+        Self::Fence(fence)
+    }
 }
 
 impl<A: Aggregate> Fold<A> {
@@ -56,44 +67,48 @@ impl<A: Aggregate> Fold<A> {
         self.inner.position
     }
 
-    fn take(&mut self, event: &EventView<'_>) -> Result<(), Fence> {
-        if event.kind == EventKind::Rejection {
-            return Schema::<A>::refuse_newer(event);
-        }
-        let Self { registry, state, inner, pool, .. } = self;
-        // All of this is foreign code, the decoding too.
-        catch_unwind(AssertUnwindSafe(|| {
-            let mut event = registry.schema.event(event)?;
-            // Only what a stream begins with is shared with others.
-            if inner.version == 0 {
-                event = A::intern(event, pool);
+    /// Takes events up to the first that cannot be taken. The first `shared` of them are interned.
+    fn take(&mut self, events: &mut Events<'_>, mut shared: u32) -> Result<(), Stop> {
+        let Self { registry, state, pool, .. } = self;
+        for event in events {
+            let event = event?;
+            if event.kind == EventKind::Rejection {
+                Schema::<A>::refuse_newer(&event)?;
+            } else {
+                let mut event = registry.schema.event(&event)?;
+                if shared > 0 {
+                    event = A::intern(event, pool);
+                }
+                A::apply(state, &event);
             }
-            A::apply(state, &event);
-            Ok(())
-        }))
-        .unwrap_or_else(|panic| Err(Fence::ApplyPanicked(panic_message(&*panic))))
+            shared = shared.saturating_sub(1);
+        }
+        Ok(())
     }
 }
 
 impl<A: Aggregate> AnyFold for Fold<A> {
-    fn span(
-        &mut self,
-        position: u64,
-        decided_at: Timestamp,
-        span: &Span<'_>,
-        events: &mut LogEvents<'_>,
-    ) -> Result<(), Malformed> {
-        events.of_span(span, |event| {
-            if self.inner.fence.is_none() {
-                self.inner.fence = self.take(&event).err();
-            }
-        })?;
-        if self.inner.born == 0 {
-            self.inner.born = position;
+    fn run(&mut self, run: &Run<'_>) -> Result<(), Malformed> {
+        let mut events = run.events();
+        if self.inner.fence.is_none() {
+            // Only what a stream begins with is shared with others.
+            let shared = if self.inner.version == 0 { run.begins_with } else { 0 };
+            // All of this is foreign code, the decoding too.
+            self.inner.fence = match catch_unwind(AssertUnwindSafe(|| self.take(&mut events, shared))) {
+                Ok(Ok(())) => None,
+                Ok(Err(Stop::Fence(fence))) => Some(fence),
+                Ok(Err(Stop::Malformed(malformed))) => return Err(malformed),
+                Err(panic) => Some(Fence::ApplyPanicked(panic_message(&*panic))),
+            };
         }
-        self.inner.version += u64::from(span.events);
-        self.inner.position = position;
-        self.inner.decided_at = self.inner.decided_at.max(decided_at);
+        // Of what comes after a fence only the form is looked at.
+        events.finish()?;
+        if self.inner.born == 0 {
+            self.inner.born = run.first;
+        }
+        self.inner.version += run.count;
+        self.inner.position = run.last;
+        self.inner.decided_at = self.inner.decided_at.max(run.decided_at);
         Ok(())
     }
 

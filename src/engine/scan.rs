@@ -6,7 +6,7 @@ use super::replay::{AnyFold, Fold};
 use crate::aggregate::Aggregate;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::log::{Events, Log, RowView, Sections, Span};
+use crate::log::{Events, Log, RowView, Run, Sections, Span};
 
 /// Consecutive events of the stream that was looked for: as many as the span says.
 pub(super) struct Found<'a> {
@@ -46,7 +46,8 @@ pub(super) fn fold<A: Aggregate>(
             let left = until.version.saturating_sub(fold.version());
             span.events = span.events.min(u32::try_from(left).unwrap_or(u32::MAX));
             if span.events > 0 {
-                fold.span(found.position, found.decided_at, &span, &mut found.events)?;
+                let run = Run::of_span(found.position, found.decided_at, &span, &mut found.events)?;
+                fold.run(&run)?;
             }
             Ok(())
         })?;

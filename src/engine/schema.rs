@@ -34,6 +34,7 @@ impl<A: Aggregate> Schema<A> {
             .map_err(|what| Error::InvalidUpcasts { aggregate: A::TYPE, what: what.into() })
     }
 
+    #[inline]
     pub(crate) fn event(&self, stored: &EventView<'_>) -> Result<A::Event, Fence> {
         read(&self.events, Self::VERSION, stored)
     }
@@ -48,6 +49,7 @@ impl<A: Aggregate> Schema<A> {
     }
 }
 
+#[inline(always)]
 fn read<E: DeserializeOwned + 'static>(
     upcasts: &Upcasts<E>,
     version: u32,

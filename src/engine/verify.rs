@@ -11,7 +11,7 @@ use super::stream::{StateArc, Whereabouts};
 use crate::aggregate::{Aggregate, Audit, Moment};
 use crate::clock::Timestamp;
 use crate::error::{Error, Fence, StreamName};
-use crate::log::{Auditor, EventKind, Events, Gap, Log, Malformed, Span};
+use crate::log::{Auditor, EventKind, Events, Gap, Log, Malformed, Run, Span};
 use crate::sync::{Patience, run_blocking};
 
 /// What [`Handle::verify`](crate::Handle::verify) found.
@@ -218,7 +218,7 @@ impl<A: Aggregate> Check<A> {
     ) -> Result<(), Malformed> {
         let Place { position, decided_at, committed_at } = at;
         let mut again = events.clone();
-        self.fold.span(position, decided_at, span, events)?;
+        self.fold.run(&Run::of_span(position, decided_at, span, events)?)?;
         // What the fold has read can be read once more.
         let (Some(audit), None) = (&mut self.audit, self.fold.fence()) else { return Ok(()) };
         let mut version = span.first_version;

@@ -57,6 +57,7 @@ impl Auditor {
         row.for_each(|position, entry| self.entry(position, entry))
     }
 
+    #[inline(always)]
     pub(crate) fn entry(&mut self, position: u64, entry: &EntryView<'_>) -> Result<(), Gap> {
         if position != self.next_position {
             return Err(Gap(format!("position {position} follows {}", self.next_position - 1)));

@@ -150,11 +150,13 @@ impl<'a> Cursor<'a> {
         Err(Malformed("number too long"))
     }
 
+    #[inline]
     pub(crate) fn varint_u32(&mut self) -> Result<u32, Malformed> {
         u32::try_from(self.varint()?).map_err(|_| Malformed("number too large"))
     }
 
     /// A length and that many bytes.
+    #[inline]
     pub(crate) fn block(&mut self) -> Result<&'a [u8], Malformed> {
         let len = usize::try_from(self.varint()?).map_err(|_| Malformed("length too large"))?;
         self.take(len)

@@ -138,6 +138,7 @@ pub(crate) struct EventView<'a> {
 
 impl<'a> EntryView<'a> {
     /// Takes the next entry off `rows`.
+    #[inline(always)]
     pub(crate) fn read(row: &mut Cursor<'a>) -> Result<Self, Malformed> {
         let len = row.u32()? as usize;
         let mut bytes = Cursor(row.take(len)?);
@@ -172,6 +173,7 @@ impl<'a> EntryView<'a> {
 }
 
 impl<'a> Span<'a> {
+    #[inline(always)]
     fn read(bytes: &mut Cursor<'a>) -> Result<Self, Malformed> {
         let tag = bytes.varint()?;
         let stream = u32::try_from(tag >> 1).map_err(|_| Malformed("stream number too large"))?;
@@ -198,6 +200,7 @@ pub(crate) struct Events<'a> {
 impl<'a> Iterator for Events<'a> {
     type Item = Result<EventView<'a>, Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         let event = EventView::read(&mut self.rest);
@@ -209,6 +212,7 @@ impl<'a> Iterator for Events<'a> {
 }
 
 impl<'a> EventView<'a> {
+    #[inline(always)]
     pub(super) fn read(bytes: &mut Cursor<'a>) -> Result<Self, Malformed> {
         let tag = bytes.varint()?;
         let schema = u32::try_from(tag >> 1).map_err(|_| Malformed("schema version too large"))?;
@@ -218,6 +222,29 @@ impl<'a> EventView<'a> {
 }
 
 impl<'a> Events<'a> {
+    /// So many events that lie behind each other.
+    pub(crate) fn of(bytes: &'a [u8], count: u64) -> Self {
+        Self { left: count, rest: Cursor(bytes) }
+    }
+
+    /// Goes to the end, where nothing may be left over: an event would be read from where none is, if more follow.
+    pub(crate) fn finish(mut self) -> Result<(), Malformed> {
+        self.by_ref().try_for_each(|event| event.map(drop))?;
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed("bytes after the last event")) }
+    }
+
+    /// The bytes of the next events, those of one span. Those of the last span are what is left, not looked at.
+    #[inline(always)]
+    pub(crate) fn bytes_of(&mut self, span: &Span<'_>) -> Result<&'a [u8], Malformed> {
+        let all = self.rest.0;
+        if self.left == u64::from(span.events) {
+            *self = Self::of(&[], 0);
+            return Ok(all);
+        }
+        self.of_span(span, drop)?;
+        Ok(&all[..all.len() - self.rest.0.len()])
+    }
+
     /// Calls `visit` with the next events, those of one span.
     pub(crate) fn of_span(
         &mut self,
@@ -292,6 +319,11 @@ mod tests {
             let twice: Vec<_> = payloads.iter().chain(&payloads).take(read.len()).cloned().collect();
             prop_assert_eq!(read.len(), payloads.len() * spans.len());
             prop_assert_eq!(read, twice);
+            prop_assert!(view.events().finish().is_ok());
+            let mut longer = view.rest.0.to_vec();
+            longer.push(0);
+            prop_assert!(Events::of(&longer, view.count).finish().is_err());
+            prop_assert!(Events::of(&longer[..longer.len() - 2], view.count).finish().is_err());
             prop_assert_eq!(view.spans.len(), spans.len());
             let metadata = view.sections.metadata().unwrap().unwrap_or_default();
             prop_assert_eq!(metadata.user(), user.as_deref());

@@ -3,6 +3,7 @@
 mod audit;
 mod bytes;
 mod copy;
+mod deal;
 mod directory;
 mod draft;
 mod durable;
@@ -27,6 +28,7 @@ mod view_store;
 pub(crate) use crate::codec::{EncodeFailure, decode, encode_to, fingerprint};
 pub(crate) use audit::{Auditor, Gap};
 pub(crate) use bytes::Malformed;
+pub(crate) use deal::{Dealer, Hand, Run};
 pub(crate) use draft::Draft;
 pub(crate) use entry::{
     Entry, EntryView, EventKind, EventView, Events, NewSpan, Span, StreamRef, entry_bytes, span_bytes,
@@ -36,7 +38,7 @@ pub(crate) use memory_store::MemoryStore;
 pub(crate) use queue::Log;
 pub(crate) use reader::{Arrival, DurableEntry, Reader};
 pub(crate) use recovery::Opening;
-pub(crate) use row::{At, RowView, VerifiedRow};
+pub(crate) use row::RowView;
 pub(crate) use section::{Sections, put_answer, put_command, put_metadata};
 pub(crate) use storage::{Source, sync_folder_of};
 pub(crate) use store::{RedbStore, Store};

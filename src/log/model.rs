@@ -11,7 +11,7 @@ use shuttle::thread::{JoinHandle, spawn, yield_now};
 
 use super::memory_store::MemoryStore;
 use super::{
-    Arrival, At, Draft, Entry, EntryView, EventKind, Log, NewSpan, Opening, Reader, StreamRef, decode,
+    Arrival, Draft, Entry, EntryView, EventKind, Log, NewSpan, Opening, Reader, StreamRef, decode,
     entry_bytes,
 };
 use crate::clock::{Clock, ManualClock, Timestamp};
@@ -93,12 +93,12 @@ impl Desk {
             answers.iter().map(|answer| (answer.position, (answer.client, answer.version))).collect();
         let mut opening = Opening::new(Box::new(self.store.reopened()));
         let mut next = 1;
-        let mut visit = |at: At, entry: &EntryView<'_>| {
-            assert_eq!(at.position, next);
+        let mut visit = |position: u64, entry: &EntryView<'_>| {
+            assert_eq!(position, next);
             next += 1;
             let event = entry.events().next().unwrap().unwrap();
             let stored: (u64, u64) = decode(event.payload).unwrap();
-            assert_eq!(Some(&stored), by_position.get(&at.position));
+            assert_eq!(Some(&stored), by_position.get(&position));
             Ok(())
         };
         while opening.next_row(&mut visit).unwrap().is_some() {}

@@ -6,7 +6,7 @@ use super::audit::{Auditor, Gap};
 use super::bytes::Malformed;
 use super::entry::EntryView;
 use super::queue::Log;
-use super::row::{At, RowView, VerifiedRow};
+use super::row::RowView;
 use super::store::Store;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
@@ -17,31 +17,32 @@ pub(crate) struct Opening {
     store: Box<dyn Store>,
     auditor: Auditor,
     last_committed_at: Timestamp,
+    /// The row that is being read.
+    row: Vec<u8>,
 }
 
 impl Opening {
     pub(crate) fn new(store: Box<dyn Store>) -> Self {
-        Self { store, auditor: Auditor::default(), last_committed_at: Timestamp::default() }
+        Self { store, auditor: Auditor::default(), last_committed_at: Timestamp::default(), row: Vec::new() }
     }
 
-    /// The next row, verified: its checksum, its entries and their numbers. `visit` sees each entry, and
-    /// where it lies. None at the end of the log.
+    /// Reads the next row and verifies its checksum, its entries and their numbers. `visit` sees each entry and its
+    /// position. Returns how many bytes the row has; none at the end of the log.
     pub(crate) fn next_row(
         &mut self,
-        mut visit: impl FnMut(At, &EntryView<'_>) -> Result<(), Malformed>,
-    ) -> Result<Option<VerifiedRow>, Error> {
+        mut visit: impl FnMut(u64, &EntryView<'_>) -> Result<(), Malformed>,
+    ) -> Result<Option<usize>, Error> {
         let position = self.auditor.next_position();
-        let mut row = Vec::new();
-        if !self.store.read(position, &mut row)? {
+        if !self.store.read(position, &mut self.row)? {
             return Ok(None);
         }
         let damaged = |cause: String| Error::Corrupt {
             cause: format!("{cause}, in the batch at position {position}").into(),
         };
-        let view = RowView::open(&row).map_err(|malformed| damaged(malformed.0.into()))?;
-        view.for_each_at(|at, entry| {
-            self.auditor.entry(at.position, entry)?;
-            visit(at, entry)?;
+        let view = RowView::open(&self.row).map_err(|malformed| damaged(malformed.0.into()))?;
+        view.for_each(|position, entry| {
+            self.auditor.entry(position, entry)?;
+            visit(position, entry)?;
             Ok(())
         })
         .map_err(|Gap(rule)| damaged(rule))?;
@@ -49,7 +50,7 @@ impl Opening {
             return Err(damaged("the commit time decreases".into()));
         }
         self.last_committed_at = view.committed_at;
-        Ok(Some(VerifiedRow::new(row)))
+        Ok(Some(self.row.len()))
     }
 
     /// How many entries were read, and how many events and recorded rejections are in them.

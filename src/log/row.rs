@@ -82,18 +82,9 @@ impl<'a> RowView<'a> {
         &self,
         mut visit: impl FnMut(u64, &EntryView<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.for_each_at(|at, entry| visit(at.position, entry))
-    }
-
-    /// As [`for_each`](Self::for_each), with where each entry lies.
-    pub(super) fn for_each_at<E: From<Malformed>>(
-        &self,
-        mut visit: impl FnMut(At, &EntryView<'a>) -> Result<(), E>,
-    ) -> Result<(), E> {
         let mut body = Cursor(self.body);
         for position in self.first..self.end() {
-            let offset = self.body.len() - body.0.len();
-            visit(At { position, offset }, &EntryView::read(&mut body)?)?;
+            visit(position, &EntryView::read(&mut body)?)?;
         }
         if body.is_empty() { Ok(()) } else { Err(Malformed("bytes after the last entry").into()) }
     }
@@ -120,11 +111,6 @@ impl VerifiedRow {
     /// A row that [`RowView::open`] has accepted.
     pub(super) fn new(row: Vec<u8>) -> Self {
         Self(row)
-    }
-
-    /// How many bytes it has.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
     }
 
     /// One entry of it.

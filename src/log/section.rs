@@ -117,7 +117,11 @@ impl<'a> Sections<'a> {
         self.each().find(|(tag, _)| *tag == wanted as u64).map(|(_, bytes)| bytes)
     }
 
+    #[inline]
     pub(crate) fn command(self) -> Result<Option<Asked<'a>>, Malformed> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
         let Some(bytes) = self.find(Tag::Command) else { return Ok(None) };
         let mut cursor = Cursor(bytes);
         Ok(Some(Asked { id: cursor.text()?, fingerprint: cursor.u64()? }))

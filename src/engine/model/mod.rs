@@ -22,7 +22,7 @@ use crate::aggregate::{Aggregate, Context, Events};
 use crate::clock::{ManualClock, Timestamp};
 use crate::error::Error;
 use crate::limits::Limits;
-use crate::log::{At, EntryView, EventKind, MemoryStore, Opening, decode};
+use crate::log::{EntryView, EventKind, MemoryStore, Opening, decode};
 use crate::model::{pick, run_or_drop, run_task};
 use crate::scope::{Part, Scope};
 
@@ -380,7 +380,7 @@ impl Trial {
     /// Shows each stored entry.
     fn read(&self, mut visit: impl FnMut(u64, &[Result<Fact, No>])) {
         let mut opening = Opening::new(Box::new(self.store.clone()));
-        let mut show = |at: At, entry: &EntryView<'_>| {
+        let mut show = |position: u64, entry: &EntryView<'_>| {
             let facts = entry.events().map(|event| {
                 let event = event.unwrap();
                 match event.kind {
@@ -388,7 +388,7 @@ impl Trial {
                     EventKind::Rejection => Err(decode(event.payload).unwrap()),
                 }
             });
-            visit(at.position, &facts.collect::<Vec<_>>());
+            visit(position, &facts.collect::<Vec<_>>());
             Ok(())
         };
         while opening.next_row(&mut show).unwrap().is_some() {}

@@ -31,8 +31,8 @@ fn send(handle: &Handle<Hall>, trial: &Trial, ask: Ask) -> Option<Result<Outcome
 /// The positions of the entries with an id.
 fn with_id(store: &MemoryStore) -> Vec<u64> {
     let (mut opening, mut found) = (Opening::new(Box::new(store.clone())), Vec::new());
-    let mut look = |at: crate::log::At, entry: &crate::log::EntryView<'_>| {
-        found.extend(entry.sections.command()?.map(|_| at.position));
+    let mut look = |position: u64, entry: &crate::log::EntryView<'_>| {
+        found.extend(entry.sections.command()?.map(|_| position));
         Ok(())
     };
     while opening.next_row(&mut look).unwrap().is_some() {}

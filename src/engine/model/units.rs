@@ -13,7 +13,7 @@ use super::super::{Engine, Handle, Options, Transaction};
 use crate::aggregate::{Aggregate, Context, Events};
 use crate::clock::{ManualClock, Timestamp};
 use crate::error::Error;
-use crate::log::{At, EntryView, MemoryStore, Opening, decode};
+use crate::log::{EntryView, MemoryStore, Opening, decode};
 use crate::model::{chance, explore, pick, run_or_drop, run_task};
 use crate::options::{Exhausted, Wait};
 use crate::scope::{Part, Scope};
@@ -109,7 +109,7 @@ impl Shop {
         let engine = Arc::into_inner(self.engine).unwrap();
         engine.close().unwrap();
         let (mut opening, mut sums) = (Opening::new(Box::new(self.store.clone())), [[0; CELLS]; 2]);
-        let mut add_up = |at: At, entry: &EntryView<'_>| {
+        let mut add_up = |position: u64, entry: &EntryView<'_>| {
             let mut events = entry.events();
             let mut change = 0;
             for span in &entry.spans {
@@ -123,8 +123,8 @@ impl Shop {
                     change += if event.first { 0 } else { event.by };
                 })?;
             }
-            assert_eq!(change, 0, "half of something at position {}", at.position);
-            assert!(sums.iter().flatten().all(|amount| *amount >= 0), "overdrawn at {}", at.position);
+            assert_eq!(change, 0, "half of something at position {position}");
+            assert!(sums.iter().flatten().all(|amount| *amount >= 0), "overdrawn at {position}");
             Ok(())
         };
         while opening.next_row(&mut add_up).unwrap().is_some() {}
