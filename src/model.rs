@@ -4,7 +4,7 @@
 //! it reports. A deadline is a branch that it may take at any look. The scenarios are the modules named `model`.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg shuttle" cargo test --release --lib model::
+//! RUSTFLAGS="--cfg shuttle" cargo test --profile model --lib model::
 //! ```
 //!
 //! `BOXOFFICE_SCHEDULES` is the number of schedules of each scenario. A failure prints how to repeat it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use boxoffice::layout::Layout;
 use boxoffice::venue::{Venue, VenueCommand, VenueServices};
-use boxoffice::{Engine, Handle, Options, Outcome, Receipt};
+use boxoffice::{Engine, Error, Handle, Options, Outcome, Receipt};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -102,25 +102,31 @@ pub fn order(shows: usize, seats: usize, share: f64) -> Vec<(u32, u32)> {
     all
 }
 
-/// As [`sell_pipelined`], with so many commands in a call.
+/// As [`sell_pipelined`], with so many commands in a call, whose receipts stay together.
 pub fn sell_together(sale: &Sale, order: &[(u32, u32)], in_a_call: usize) {
-    let mut under_way: VecDeque<Receipt<Outcome<Venue>>> = VecDeque::with_capacity(IN_FLIGHT);
-    let settle = |receipt: Receipt<Outcome<Venue>>| {
-        assert!(receipt.wait().expect("durable").is_accepted());
+    let (mut calls, mut under_way) = (VecDeque::<Vec<_>>::new(), 0);
+    let settle = |receipts: Vec<Result<Receipt<Outcome<Venue>>, Error>>| {
+        for receipt in receipts {
+            assert!(receipt.expect("decided").wait().expect("durable").is_accepted());
+        }
     };
     let mut commands = Vec::with_capacity(in_a_call);
     for call in order.chunks(in_a_call) {
-        let excess = (under_way.len() + call.len()).saturating_sub(IN_FLIGHT);
-        under_way.drain(..excess).for_each(settle);
+        while under_way + call.len() > IN_FLIGHT
+            && let Some(oldest) = calls.pop_front()
+        {
+            under_way -= oldest.len();
+            settle(oldest);
+        }
         commands.clear();
         commands.extend(call.iter().map(|&(show, seat)| {
             let command = VenueCommand::reserve(u64::from(seat), [&sale.labels[seat as usize]]);
             (&sale.ids[show as usize], command)
         }));
-        let receipts = sale.venues.submit_all(&commands).into_iter();
-        under_way.extend(receipts.map(|receipt| receipt.expect("decided")));
+        under_way += commands.len();
+        calls.push_back(sale.venues.submit_all(&commands));
     }
-    under_way.into_iter().for_each(settle);
+    calls.into_iter().for_each(settle);
 }
 
 /// Sells `order` from this thread with up to [`IN_FLIGHT`] decisions under way; returns when the last
