@@ -132,15 +132,15 @@ pub trait Aggregate: Sized + Send + Sync + 'static {
         Scope::Whole
     }
 
-    /// Looks at what deciding on these parts will look at, and does nothing else. Asked for every command of a group
+    /// Looks at what deciding on these scopes will look at, and does nothing else. Asked once for all commands of a group
     /// ([`Handle::submit_all`](crate::Handle::submit_all)) before the first of them is decided, so that the processor has
     /// their trips to memory under way at once.
     ///
-    /// Worth it for states of many megabytes. Put what is read through [`black_box`](std::hint::black_box), or the
-    /// compiler leaves it out.
+    /// Worth it for states of many megabytes. [`CowArray::prefetch`](crate::cow::CowArray::prefetch) does it for elements of
+    /// an array. Elsewhere, put what is read through [`black_box`](std::hint::black_box), or the compiler leaves it out.
     ///
     /// Default: nothing.
-    fn prefetch(_state: &Self::State, _scope: &Scope) {}
+    fn prefetch<'s>(_state: &Self::State, _scopes: impl Iterator<Item = &'s Scope>) {}
 
     /// As [`scope`](Self::scope), for a caller who would rather have other parts than wait for those that somebody
     /// has locked: chooses only among parts that `locked` does not contain. `decide` finds the choice in

@@ -1,10 +1,12 @@
 //! The chunked copy-on-write array that keeps large states cheap to clone and cheap to change.
 
 use std::fmt;
+use std::hint::black_box;
 
 use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 // Whether a chunk is shared is asked at every level of every change: with this `Arc` that is a plain
 // load, with the standard one, which has weak pointers, two locked instructions.
 use triomphe::Arc;
@@ -18,6 +20,8 @@ const LEAF_BITS: u32 = LEAF.trailing_zeros();
 /// few children are better than few levels.
 const BRANCH: usize = 16;
 const BRANCH_BITS: u32 = BRANCH.trailing_zeros();
+/// Trips to memory that a processor can have under way are about a dozen, and an element takes two.
+const AT_ONCE: usize = 16;
 
 /// An array of fixed length whose `clone` is O(1).
 ///
@@ -104,8 +108,40 @@ impl<T> CowArray<T> {
         // Who looks at an element is often about to change it, and will then ask whether the chunk is
         // shared. That count is in another cache line: fetching it now, beside the element, takes one
         // trip to memory instead of two.
-        std::hint::black_box(Arc::count(leaf));
+        black_box(Arc::count(leaf));
         leaf.get(in_leaf(index))
+    }
+
+    /// Looks at these elements, and at what has to be known to change them, so that all of it comes to the cache at
+    /// once: first their places are found, then a short loop asks for one after the other and waits for none. Indices
+    /// beyond the end are passed over.
+    ///
+    /// `look` reads the element; what it returns is not used. Worth it for arrays of many megabytes.
+    ///
+    /// ```
+    /// use boxoffice::cow::CowArray;
+    ///
+    /// let seats = CowArray::filled(1_000_000, 0u64);
+    /// let wanted = [7, 700_000, 70_000];
+    /// seats.prefetch(wanted, |seat| *seat);
+    /// assert!(wanted.iter().all(|index| seats.get(*index) == Some(&0)));
+    /// ```
+    #[inline]
+    pub fn prefetch<R>(&self, indices: impl IntoIterator<Item = usize>, look: impl Fn(&T) -> R) {
+        let mut indices = indices.into_iter().filter_map(|index| {
+            let leaf = self.leaf(index)?;
+            Some((leaf, leaf.get(in_leaf(index))?))
+        });
+        loop {
+            // Addresses only: nothing of a leaf has been read.
+            let places: SmallVec<[_; AT_ONCE]> = indices.by_ref().take(AT_ONCE).collect();
+            for (leaf, element) in &places {
+                black_box((Arc::count(leaf), look(element)));
+            }
+            if places.len() < AT_ONCE {
+                return;
+            }
+        }
     }
 
     fn leaf(&self, index: usize) -> Option<&Chunk<T>> {
@@ -366,6 +402,18 @@ mod tests {
                 prop_assert_eq!(array.get(len), None);
                 prop_assert_eq!(&model.into_iter().collect::<CowArray<u8>>(), &array);
             }
+        }
+    }
+
+    /// Across chunks, over what is beyond the end, and when the last look fills up what is asked at once.
+    #[test]
+    fn what_is_prefetched_is_looked_at_once_and_in_order() {
+        let array: CowArray<usize> = (0..1000).collect();
+        for count in [0, 1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE] {
+            let wanted = (0..count).map(|n| n * 389 % 1000);
+            let looked = std::cell::RefCell::new(Vec::new());
+            array.prefetch(wanted.clone().flat_map(|n| [n, n + 1000]), |n| looked.borrow_mut().push(*n));
+            assert!(wanted.eq(looked.into_inner()));
         }
     }
 

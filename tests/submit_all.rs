@@ -583,8 +583,8 @@ fn all_are_looked_at_before_the_first_is_decided() {
             Scope::parts([Part::number(0, *cell)])
         }
 
-        fn prefetch(_: &u64, scope: &Scope) {
-            SEEN.lock().unwrap().push(format!("{scope:?}"));
+        fn prefetch<'s>(_: &u64, scopes: impl Iterator<Item = &'s Scope>) {
+            SEEN.lock().unwrap().extend(scopes.map(|scope| format!("{scope:?}")));
         }
 
         fn decide(_: &u64, cell: &u64, _: &Context<'_, ()>) -> Result<Events<u64>, ()> {

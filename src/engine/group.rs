@@ -267,9 +267,7 @@ impl<'c, S: AsRef<str>, A: Aggregate> Groups<'c, S, A> {
             self.gather(&snapshot, head)?;
             (running, snapshot)
         };
-        for member in self.group.iter() {
-            A::prefetch(&snapshot.state, &member.scope);
-        }
+        A::prefetch(&snapshot.state, self.group.iter().map(|member| &member.scope));
         self.decide(stream, snapshot, effort);
         if self.group.after == head {
             return None;

@@ -142,10 +142,9 @@ impl<C: CustomerId> Aggregate for Venue<C> {
         scope::scope(state, command)
     }
 
-    fn prefetch(state: &VenueState<C>, scope: &Scope) {
-        for seat in scope.named().iter().map_while(scope::seat_of) {
-            std::hint::black_box(state.slot(seat).map_or(0, slot::Slot::turn));
-        }
+    fn prefetch<'s>(state: &VenueState<C>, scopes: impl Iterator<Item = &'s Scope>) {
+        let seats = scopes.flat_map(Scope::named).filter_map(scope::seat_of);
+        state.slots.prefetch(seats.map(crate::layout::SeatIndex::index), slot::Slot::turn);
     }
 
     fn scope_skipping(
