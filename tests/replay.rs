@@ -17,8 +17,8 @@ use boxoffice::{Engine, Handle, Limits, Receipt};
 const SEATS: u64 = 50;
 const VENUES: u64 = 13;
 const SALES: u64 = 9;
-/// More than two portions of the replay.
-const COMMANDS: u64 = 11_000;
+/// More than three portions of the replay: 4,096, 8,192 and 16,384 parts of entries.
+const COMMANDS: u64 = 30_000;
 
 fn builder() -> Builder {
     Engine::builder().aggregate::<Venue>().aggregate::<FlashSale>()

@@ -20,11 +20,11 @@ type Types<'r> = HashMap<&'static str, &'r Arc<dyn AnyRegistry>>;
 
 /// More threads than this only wait for the one that reads and verifies.
 const MOST_THREADS: usize = 8;
-/// What is handed to the threads at once: rows until there are so many entries, first few and then more, or so many
-/// bytes. The more there are of a stream at once the less memory has to be fetched for each, and rows may be of one
-/// entry each, for which no thread is to be woken.
-const FIRST_ENTRIES: usize = 1 << 12;
-const MOST_ENTRIES: usize = 1 << 17;
+/// What is handed to the threads at once: rows until the streams of all entries add up to so many, first few and then
+/// more, or so many bytes. The more there is of a stream at once the less memory has to be fetched for each event, and
+/// rows may be of one entry each, for which no thread is to be woken.
+const FIRST_PARTS: usize = 1 << 12;
+const MOST_PARTS: usize = 1 << 17;
 const MOST_BYTES: usize = 8 << 20;
 /// Portions that were read and wait for a thread: enough that nobody idles, few enough to bound memory.
 const PORTIONS_AHEAD: usize = 2;
@@ -46,17 +46,19 @@ pub(super) fn replay_all(
     }
     let threads = parallelism().min(MOST_THREADS);
     let mut shares: Vec<Share<'_>> = (0..threads).map(|_| Share::new(threads, &types)).collect();
-    let mut portions =
-        Portions { opening, dealer: Dealer::new(threads), ids, report, entries: FIRST_ENTRIES };
-    let mut alone = true;
-    while let Some(hands) = portions.next()? {
-        // Threads come when there is more than a portion to do, and more than one can run.
-        if alone || threads == 1 {
-            shares.iter_mut().zip(hands).try_for_each(|(share, hand)| share.take(&hand))?;
-        } else {
-            shares = on_threads(shares, &mut portions, hands)?;
+    let mut portions = Portions { opening, dealer: Dealer::new(threads), ids, report, parts: FIRST_PARTS };
+    let mut ready: Vec<Vec<Hand>> = portions.next()?.into_iter().collect();
+    ready.extend(portions.next()?);
+    // Threads come when there is more than a portion to do, and more than one can run.
+    if ready.len() > 1 && threads > 1 {
+        shares = on_threads(shares, ready, &mut portions)?;
+    } else {
+        for hands in ready {
+            take(&mut shares, hands)?;
         }
-        alone = false;
+        while let Some(hands) = portions.next()? {
+            take(&mut shares, hands)?;
+        }
     }
     let (entries, events) = portions.opening.read_so_far();
     finish(shares, Recovery { entries, events, ..Recovery::default() })
@@ -68,61 +70,71 @@ struct Portions<'r> {
     dealer: Dealer,
     ids: &'r Ids,
     report: &'r mut dyn FnMut(u64, u64),
-    /// How many entries the next one is to have.
-    entries: usize,
+    /// How many streams' parts of entries the next one is to have.
+    parts: usize,
 }
 
 impl Portions<'_> {
     /// Reads the next portion and deals it out; none at the end of the log.
     fn next(&mut self) -> Result<Option<Vec<Hand>>, Error> {
         let Self { opening, dealer, ids, .. } = self;
-        let (mut entries, mut bytes) = (0, 0);
-        while entries < self.entries && bytes < MOST_BYTES {
+        let (mut parts, mut bytes) = (0, 0);
+        while parts < self.parts && bytes < MOST_BYTES {
             let row = opening.next_row(|position, entry| {
-                entries += 1;
+                parts += entry.spans.len().max(1);
                 if let Some(asked) = entry.sections.command()? {
                     ids.remember(asked.id, asked.fingerprint, position);
                 }
                 dealer.deal(position, entry)
             })?;
-            let Some(row) = row else { break };
-            bytes += row;
+            let Some(row_bytes) = row else { break };
+            bytes += row_bytes;
             let (entries, events) = opening.read_so_far();
             (self.report)(entries, events);
         }
-        self.entries = MOST_ENTRIES.min(self.entries * 2);
-        Ok((entries > 0).then(|| dealer.hands()))
+        self.parts = MOST_PARTS.min(self.parts * 2);
+        Ok((parts > 0).then(|| dealer.hands()))
     }
 }
 
+fn take(shares: &mut [Share<'_>], hands: Vec<Hand>) -> Result<(), Error> {
+    shares.iter_mut().zip(hands).try_for_each(|(share, hand)| share.take(hand))
+}
+
+/// What was read already, and then the rest of the log.
 fn on_threads<'r>(
     shares: Vec<Share<'r>>,
+    ready: Vec<Vec<Hand>>,
     portions: &mut Portions<'_>,
-    first: Vec<Hand>,
 ) -> Result<Vec<Share<'r>>, Error> {
     scope(|scope| {
         let mut crew = Vec::new();
         let mut lines = Vec::new();
         for mut share in shares {
             let (line, hands) = bounded::<Hand>(PORTIONS_AHEAD);
-            let body = move || hands.iter().try_for_each(|hand| share.take(&hand)).map(|()| share);
+            let body = move || hands.iter().try_for_each(|hand| share.take(hand)).map(|()| share);
             let thread = Builder::new().name("boxoffice-replay".into()).spawn_scoped(scope, body);
             let none = |error| Error::Storage { cause: format!("no thread to replay: {error}").into() };
             crew.push(thread.map_err(none)?);
             lines.push(line);
         }
-        let (mut next, mut ended) = (Some(first), Ok(()));
-        while let Some(hands) = next.take() {
-            let busy = lines.iter().zip(hands).filter(|(_, hand)| !hand.is_empty());
-            // Whoever is not there any more has failed, and says below why.
-            if busy.into_iter().any(|(line, hand)| line.send(hand).is_err()) {
-                break;
+        // Whoever is not there any more has failed, and says below why.
+        let send = |hands: Vec<Hand>| {
+            let mut busy = lines.iter().zip(hands).filter(|(_, hand)| !hand.is_empty());
+            busy.all(|(line, hand)| line.send(hand).is_ok())
+        };
+        let send_all = || {
+            if !ready.into_iter().all(&send) {
+                return Ok(());
             }
-            match portions.next() {
-                Ok(more) => next = more,
-                Err(error) => ended = Err(error),
+            while let Some(hands) = portions.next()? {
+                if !send(hands) {
+                    break;
+                }
             }
-        }
+            Ok(())
+        };
+        let ended = send_all();
         drop(lines);
         let shares: Result<Vec<_>, _> = crew
             .into_iter()
@@ -172,7 +184,7 @@ impl<'r> Share<'r> {
         Self { of, types, folds: Vec::new(), streams: 0, unregistered: BTreeMap::new() }
     }
 
-    fn take(&mut self, hand: &Hand) -> Result<(), Error> {
+    fn take(&mut self, hand: Hand) -> Result<(), Error> {
         for dealt in hand {
             if let Some((aggregate, id)) = &dealt.defines {
                 let fold = self.define(aggregate, id, dealt.stream);

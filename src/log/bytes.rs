@@ -90,7 +90,7 @@ impl Sink for Gather<'_> {
 pub(crate) const MAX_VARINT: usize = 10;
 
 /// Reads from the front of a slice, never beyond it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Cursor<'a> {
@@ -150,13 +150,13 @@ impl<'a> Cursor<'a> {
         Err(Malformed("number too long"))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn varint_u32(&mut self) -> Result<u32, Malformed> {
         u32::try_from(self.varint()?).map_err(|_| Malformed("number too large"))
     }
 
     /// A length and that many bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn block(&mut self) -> Result<&'a [u8], Malformed> {
         let len = usize::try_from(self.varint()?).map_err(|_| Malformed("length too large"))?;
         self.take(len)

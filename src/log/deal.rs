@@ -32,15 +32,9 @@ impl<'a> Run<'a> {
         span: &Span<'_>,
         events: &mut Events<'a>,
     ) -> Result<Self, Malformed> {
-        let mut run = Self::begin(position, span, Cow::Borrowed(events.bytes_of(span)?));
-        run.count = span.events.into();
-        run.decided_at = decided_at;
-        Ok(run)
-    }
-
-    fn begin(position: u64, span: &Span<'_>, bytes: Cow<'a, [u8]>) -> Self {
+        let bytes = Cow::Borrowed(events.bytes_of(span)?);
         let (first, last, begins_with) = (position, position, span.events);
-        Self { first, last, decided_at: Timestamp::default(), begins_with, count: 0, bytes }
+        Ok(Self { first, last, decided_at, begins_with, count: begins_with.into(), bytes })
     }
 
     pub(crate) fn events(&self) -> Events<'_> {
@@ -71,12 +65,18 @@ pub(crate) struct Dealer {
 
 const NOWHERE: u32 = u32::MAX;
 
+/// So much room is made ahead for the streams of one portion together: one that had much may be followed by many.
+const MOST_ROOM: usize = 16 << 20;
+
 impl Dealer {
     pub(crate) fn new(shares: usize) -> Self {
         Self { shares, dealt: Vec::new(), places: Vec::new(), room: 0 }
     }
 
     /// Takes the next entry. Its numbers must have been audited: memory is spent on them.
+    ///
+    /// Where an entry ends is not to be seen in a run: its events must fill it.
+    #[inline]
     pub(crate) fn deal(&mut self, position: u64, entry: &EntryView<'_>) -> Result<(), Malformed> {
         let mut events = entry.events();
         for span in &entry.spans {
@@ -91,10 +91,9 @@ impl Dealer {
             run.count += u64::from(span.events);
             run.bytes.to_mut().extend_from_slice(bytes);
         }
-        Ok(())
+        events.finish()
     }
 
-    #[cold]
     fn begin(&mut self, position: u64, span: &Span<'_>) -> u32 {
         let (stream, place) = (span.stream as usize, self.dealt.len() as u32);
         if stream >= self.places.len() {
@@ -103,10 +102,19 @@ impl Dealer {
         if let Some(old) = self.places.get_mut(stream) {
             *old = place;
         }
+        let fits = self.room.saturating_mul(self.dealt.len() + 1) <= MOST_ROOM;
+        let bytes = Vec::with_capacity(if fits { self.room } else { 0 });
         self.dealt.push(Dealt {
             stream: span.stream,
             defines: span.defines.map(|(aggregate, id)| (SmolStr::new(aggregate), SmolStr::new(id))),
-            run: Run::begin(position, span, Cow::Owned(Vec::with_capacity(self.room))),
+            run: Run {
+                first: position,
+                last: position,
+                decided_at: Timestamp::default(),
+                begins_with: span.events,
+                count: 0,
+                bytes: Cow::Owned(bytes),
+            },
         });
         place
     }
@@ -138,7 +146,7 @@ mod tests {
     use crate::log::draft::Draft;
     use crate::log::entry::{Entry, EventKind, NewSpan, StreamRef};
 
-    /// What reached a stream: its names, its events with the times they were decided at, the first position and the last.
+    /// What reached a stream.
     #[derive(Debug, Default, PartialEq)]
     struct Got {
         defined: u32,
@@ -155,8 +163,8 @@ mod tests {
         /// However entries are cut into portions, each stream gets all its events in their order, at one share.
         #[test]
         fn every_stream_gets_its_events_in_order(
-            // Of each entry: the streams (as a set of bits) and how many events in each.
-            entries in prop::collection::vec((1u8..1 << STREAMS, 1u32..4, 0u64..99), 1..60),
+            // Of each entry: the streams (as a set of bits), how many events in each, and when.
+            entries in prop::collection::vec((1u8..1 << STREAMS, prop::array::uniform6(1u32..4), 0u64..99), 1..60),
             cuts in prop::collection::vec(1usize..20, 1..20),
             shares in 1usize..5,
         ) {
@@ -168,6 +176,7 @@ mod tests {
             let mut left = cuts.next().unwrap();
             let mut gather = |dealer: &mut Dealer| {
                 for (share, hand) in dealer.hands().into_iter().enumerate() {
+                    assert!(hand.iter().filter(|dealt| dealt.defines.is_some()).is_sorted_by_key(|dealt| dealt.stream));
                     for dealt in hand {
                         let (stream, run) = (dealt.stream as usize, &dealt.run);
                         assert_eq!(stream % shares, share);
@@ -186,11 +195,11 @@ mod tests {
                     }
                 }
             };
-            for (position, (streams, each, decided_at)) in (1u64..).zip(entries) {
+            for (position, (streams, counts, decided_at)) in (1u64..).zip(entries) {
                 let (mut drafts, mut next) = (Vec::new(), numbers.len() as u32);
                 let first_new = next;
                 for stream in (0..STREAMS).filter(|stream| streams >> stream & 1 == 1) {
-                    let mut draft = Draft::new(1 << 20);
+                    let (mut draft, each) = (Draft::new(1 << 20), counts[stream]);
                     let number = *numbers.entry(stream).or_insert_with(|| { next += 1; next - 1 });
                     let want = &mut wanted[number as usize];
                     for _ in 0..each {
@@ -203,16 +212,16 @@ mod tests {
                     }
                     want.last = position;
                     want.latest = want.latest.max(decided_at);
-                    drafts.push((number, draft));
+                    drafts.push((number, each, draft));
                 }
-                let spans: Vec<_> = drafts.iter().map(|(number, draft)| NewSpan {
+                let spans: Vec<_> = drafts.iter().map(|(number, each, draft)| NewSpan {
                     stream: if *number < first_new {
                         StreamRef::Known(*number)
                     } else {
                         StreamRef::New { aggregate: "type", id: "id" }
                     },
                     first_version: 1,
-                    events: each,
+                    events: *each,
                     draft,
                 }).collect();
                 let mut bytes = Vec::new();
@@ -228,5 +237,48 @@ mod tests {
             gather(&mut dealer);
             prop_assert_eq!(got, wanted);
         }
+    }
+
+    /// An entry of one stream, with so many events of the draft, which has one.
+    fn entry(stream: u32, events: u32, more: &[u8]) -> Vec<u8> {
+        let mut draft = Draft::new(1 << 20);
+        draft.push(EventKind::Event, 1, &[7u8; 300].as_slice()).unwrap();
+        let span = NewSpan { stream: StreamRef::Known(stream), first_version: 1, events, draft: &draft };
+        let mut bytes = Vec::new();
+        Entry { decided_at: Timestamp(1), sections: &[], spans: &[span] }.write(0, &mut bytes);
+        bytes.extend_from_slice(more);
+        let len = bytes.len() as u32 - 4;
+        bytes[..4].copy_from_slice(&len.to_le_bytes());
+        bytes
+    }
+
+    fn deal(dealer: &mut Dealer, entry: &[u8]) -> Result<(), Malformed> {
+        dealer.deal(1, &EntryView::read(&mut Cursor(entry))?)
+    }
+
+    /// What is too much in one entry and missing in the next would be right in sum.
+    #[test]
+    fn an_entry_has_neither_more_nor_fewer_events_than_it_says() {
+        assert!(deal(&mut Dealer::new(1), &entry(0, 1, &[])).is_ok());
+        assert!(deal(&mut Dealer::new(1), &entry(0, 2, &[])).is_err());
+        assert!(deal(&mut Dealer::new(1), &entry(0, 1, &[0, 0])).is_err());
+    }
+
+    #[test]
+    fn many_streams_after_one_that_had_much_get_little_room_ahead() {
+        let mut dealer = Dealer::new(1);
+        for _ in 0..10_000 {
+            deal(&mut dealer, &entry(0, 1, &[])).unwrap();
+        }
+        assert_eq!(dealer.hands().len(), 1);
+        for stream in 0..10_000 {
+            deal(&mut dealer, &entry(stream, 1, &[])).unwrap();
+        }
+        let room = |dealt: &Dealt| match &dealt.run.bytes {
+            Cow::Owned(bytes) => bytes.capacity(),
+            Cow::Borrowed(_) => unreachable!("it was dealt"),
+        };
+        let all: usize = dealer.dealt.iter().map(room).sum();
+        assert!(all <= MOST_ROOM + 10_000 * 1024, "{all} bytes");
     }
 }

@@ -109,6 +109,7 @@ pub(crate) fn span_bytes(names: usize, draft: &Draft) -> usize {
 }
 
 /// An entry as it lies in a batch.
+#[derive(Default)]
 pub(crate) struct EntryView<'a> {
     pub(crate) decided_at: Timestamp,
     pub(crate) spans: SmallVec<[Span<'a>; 1]>,
@@ -137,33 +138,37 @@ pub(crate) struct EventView<'a> {
 }
 
 impl<'a> EntryView<'a> {
-    /// Takes the next entry off `rows`.
-    #[inline(always)]
+    /// Takes the next entry off `row`.
     pub(crate) fn read(row: &mut Cursor<'a>) -> Result<Self, Malformed> {
+        let mut view = Self::default();
+        view.become_next(row)?;
+        Ok(view)
+    }
+
+    /// Takes the next entry off `row`, in the place of this one: a view is many words, and moves slowly.
+    #[inline(always)]
+    pub(super) fn become_next(&mut self, row: &mut Cursor<'a>) -> Result<(), Malformed> {
         let len = row.u32()? as usize;
         let mut bytes = Cursor(row.take(len)?);
         let [flags] = bytes.array()?;
         if flags & !WITH_SECTIONS != 0 {
             return Err(Malformed("unknown entry flags"));
         }
-        let decided_at = Timestamp(bytes.u64()?);
-        let sections = if flags == 0 { Sections::default() } else { Sections::read(bytes.block()?)? };
+        self.decided_at = Timestamp(bytes.u64()?);
+        self.sections = if flags == 0 { Sections::default() } else { Sections::read(bytes.block()?)? };
         let streams = bytes.varint()?;
-        if streams == 0 {
-            let empty = bytes.is_empty() && flags != 0;
-            let answer = Self { decided_at, spans: SmallVec::new(), sections, count: 0, rest: bytes };
-            return if empty { Ok(answer) } else { Err(Malformed("an entry without a stream")) };
-        }
-        // Nearly always the only one.
-        let only = Span::read(&mut bytes)?;
-        let mut events = u64::from(only.events);
-        let mut spans = SmallVec::from_buf([only]);
-        for _ in 1..streams {
+        self.spans.clear();
+        self.count = 0;
+        for _ in 0..streams {
             let span = Span::read(&mut bytes)?;
-            events += u64::from(span.events);
-            spans.push(span);
+            self.count += u64::from(span.events);
+            self.spans.push(span);
         }
-        Ok(Self { decided_at, spans, sections, count: events, rest: bytes })
+        self.rest = bytes;
+        if streams == 0 && (flags == 0 || !bytes.is_empty()) {
+            return Err(Malformed("an entry without a stream"));
+        }
+        Ok(())
     }
 
     /// The events in order; those of the first span come first.
@@ -228,21 +233,24 @@ impl<'a> Events<'a> {
     }
 
     /// Goes to the end, where nothing may be left over: an event would be read from where none is, if more follow.
+    #[inline(always)]
     pub(crate) fn finish(mut self) -> Result<(), Malformed> {
-        self.by_ref().try_for_each(|event| event.map(drop))?;
+        if self.left > 0 {
+            self.by_ref().try_for_each(|event| event.map(drop))?;
+        }
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed("bytes after the last event")) }
     }
 
-    /// The bytes of the next events, those of one span. Those of the last span are what is left, not looked at.
+    /// The bytes of the next events, those of one span.
     #[inline(always)]
     pub(crate) fn bytes_of(&mut self, span: &Span<'_>) -> Result<&'a [u8], Malformed> {
         let all = self.rest.0;
-        if self.left == u64::from(span.events) {
-            *self = Self::of(&[], 0);
-            return Ok(all);
+        self.left =
+            self.left.checked_sub(span.events.into()).ok_or(Malformed("an entry without its events"))?;
+        for _ in 0..span.events {
+            EventView::read(&mut self.rest)?;
         }
-        self.of_span(span, drop)?;
-        Ok(&all[..all.len() - self.rest.0.len()])
+        Ok(all.get(..all.len() - self.rest.0.len()).unwrap_or_default())
     }
 
     /// Calls `visit` with the next events, those of one span.

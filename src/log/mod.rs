@@ -39,6 +39,8 @@ pub(crate) use queue::Log;
 pub(crate) use reader::{Arrival, DurableEntry, Reader};
 pub(crate) use recovery::Opening;
 pub(crate) use row::RowView;
+#[cfg(all(test, not(shuttle)))]
+pub(crate) use row::sealed;
 pub(crate) use section::{Sections, put_answer, put_command, put_metadata};
 pub(crate) use storage::{Source, sync_folder_of};
 pub(crate) use store::{RedbStore, Store};

@@ -28,6 +28,15 @@ pub(crate) fn seal(row: &mut [u8], first: u64, entries: u32, committed_at: Times
     header[32..36].copy_from_slice(&sum.to_le_bytes());
 }
 
+/// A row of these entries.
+#[cfg(test)]
+pub(crate) fn sealed(first: u64, entries: u32, body: &[u8]) -> Vec<u8> {
+    let mut row = vec![0; HEADER];
+    row.extend_from_slice(body);
+    seal(&mut row, first, entries, Timestamp(1));
+    row
+}
+
 fn checksum(header: &[u8], body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(header);
@@ -82,9 +91,10 @@ impl<'a> RowView<'a> {
         &self,
         mut visit: impl FnMut(u64, &EntryView<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut body = Cursor(self.body);
+        let (mut body, mut entry) = (Cursor(self.body), EntryView::default());
         for position in self.first..self.end() {
-            visit(position, &EntryView::read(&mut body)?)?;
+            entry.become_next(&mut body)?;
+            visit(position, &entry)?;
         }
         if body.is_empty() { Ok(()) } else { Err(Malformed("bytes after the last entry").into()) }
     }
@@ -92,8 +102,8 @@ impl<'a> RowView<'a> {
 
 /// Where an entry lies in its row.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct At {
-    pub(crate) position: u64,
+pub(super) struct At {
+    pub(super) position: u64,
     offset: usize,
 }
 
@@ -105,7 +115,7 @@ impl At {
 }
 
 /// A row that was verified once and is looked at by several.
-pub(crate) struct VerifiedRow(Vec<u8>);
+pub(super) struct VerifiedRow(Vec<u8>);
 
 impl VerifiedRow {
     /// A row that [`RowView::open`] has accepted.
@@ -114,7 +124,7 @@ impl VerifiedRow {
     }
 
     /// One entry of it.
-    pub(crate) fn entry(&self, at: At) -> Result<EntryView<'_>, Malformed> {
+    pub(super) fn entry(&self, at: At) -> Result<EntryView<'_>, Malformed> {
         Ok(self.entry_and_rest(at)?.0)
     }
 
@@ -126,7 +136,7 @@ impl VerifiedRow {
     }
 
     /// A checksum of one entry's bytes.
-    pub(crate) fn checksum_of(&self, at: At) -> Result<u32, Malformed> {
+    pub(super) fn checksum_of(&self, at: At) -> Result<u32, Malformed> {
         let (_, next) = self.entry_and_next(at)?;
         let entry = self.0.get(HEADER + at.offset..HEADER + next.offset).ok_or(CUT_SHORT)?;
         Ok(checksum(&[], entry))
