@@ -24,10 +24,10 @@ const MOST_THREADS: usize = 8;
 /// more, or so many bytes. The more there is of a stream at once the less memory has to be fetched for each event, and
 /// rows may be of one entry each, for which no thread is to be woken.
 const FIRST_PARTS: usize = 1 << 12;
-const MOST_PARTS: usize = 1 << 17;
-const MOST_BYTES: usize = 8 << 20;
+const MOST_PARTS: usize = 1 << 18;
+const MOST_BYTES: usize = 16 << 20;
 /// Portions that were read and wait for a thread: enough that nobody idles, few enough to bound memory.
-const PORTIONS_AHEAD: usize = 2;
+const PORTIONS_AHEAD: usize = 1;
 
 /// Reads the log to its end and fills the registries. `report` is told, row by row, how many entries and
 /// events were read.
