@@ -20,7 +20,7 @@ const LEAF_BITS: u32 = LEAF.trailing_zeros();
 /// few children are better than few levels.
 const BRANCH: usize = 16;
 const BRANCH_BITS: u32 = BRANCH.trailing_zeros();
-/// A processor has about a dozen trips to memory under way; these are enough to keep it at that, and a group has as many.
+/// A processor can have about a dozen trips to memory under way: these keep it at that, and a group has as many.
 const AT_ONCE: usize = 16;
 
 /// An array of fixed length whose `clone` is O(1).

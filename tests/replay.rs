@@ -17,7 +17,7 @@ use boxoffice::{Engine, Handle, Limits, Receipt};
 const SEATS: u64 = 50;
 const VENUES: u64 = 13;
 const SALES: u64 = 9;
-/// More than three portions of the replay: 4,096, 8,192 and 16,384 parts of entries.
+/// More than three portions of the replay where every row has one entry: they have 4,096, 8,192 and 16,384.
 const COMMANDS: u64 = 30_000;
 
 fn builder() -> Builder {

@@ -58,7 +58,8 @@ pub struct Builder {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Entries read and verified so far; replaying them is at most a few batches behind.
+    /// Entries read and verified so far; what was read of a large log is replayed some
+    /// hundred thousand entries later.
     pub entries: u64,
     /// Events and recorded rejections in them.
     pub events: u64,

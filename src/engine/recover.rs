@@ -26,7 +26,9 @@ const MOST_THREADS: usize = 8;
 const FIRST_PARTS: usize = 1 << 12;
 const MOST_PARTS: usize = 1 << 18;
 const MOST_BYTES: usize = 16 << 20;
-/// Portions that were read and wait for a thread: enough that nobody idles, few enough to bound memory.
+/// What a stream takes in a portion, beside its events.
+const STREAM_BYTES: usize = 256;
+/// Portions that were read and wait for each thread: enough that nobody idles, few enough to bound memory.
 const PORTIONS_AHEAD: usize = 1;
 
 /// Reads the log to its end and fills the registries. `report` is told, row by row, how many entries and
@@ -48,15 +50,18 @@ pub(super) fn replay_all(
     let mut shares: Vec<Share<'_>> = (0..threads).map(|_| Share::new(threads, &types)).collect();
     let mut portions = Portions { opening, dealer: Dealer::new(threads), ids, report, parts: FIRST_PARTS };
     let mut ready: Vec<Vec<Hand>> = portions.next()?.into_iter().collect();
-    ready.extend(portions.next()?);
+    if !ready.is_empty() {
+        ready.extend(portions.next()?);
+    }
     // Threads come when there is more than a portion to do, and more than one can run.
-    if ready.len() > 1 && threads > 1 {
+    let more = ready.len() > 1;
+    if more && threads > 1 {
         shares = on_threads(shares, ready, &mut portions)?;
     } else {
         for hands in ready {
             take(&mut shares, hands)?;
         }
-        while let Some(hands) = portions.next()? {
+        while more && let Some(hands) = portions.next()? {
             take(&mut shares, hands)?;
         }
     }
@@ -79,7 +84,7 @@ impl Portions<'_> {
     fn next(&mut self) -> Result<Option<Vec<Hand>>, Error> {
         let Self { opening, dealer, ids, .. } = self;
         let (mut parts, mut bytes) = (0, 0);
-        while parts < self.parts && bytes < MOST_BYTES {
+        while parts < self.parts && bytes + dealer.streams() * STREAM_BYTES < MOST_BYTES {
             let row = opening.next_row(|position, entry| {
                 parts += entry.spans.len().max(1);
                 if let Some(asked) = entry.sections.command()? {
@@ -119,10 +124,8 @@ fn on_threads<'r>(
             lines.push(line);
         }
         // Whoever is not there any more has failed, and says below why.
-        let send = |hands: Vec<Hand>| {
-            let mut busy = lines.iter().zip(hands).filter(|(_, hand)| !hand.is_empty());
-            busy.all(|(line, hand)| line.send(hand).is_ok())
-        };
+        // An empty hand is sent too: the shares stay in step, and few portions are alive at once.
+        let send = |hands: Vec<Hand>| lines.iter().zip(hands).all(|(line, hand)| line.send(hand).is_ok());
         let send_all = || {
             if !ready.into_iter().all(&send) {
                 return Ok(());

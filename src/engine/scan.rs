@@ -77,6 +77,6 @@ pub(super) fn spans_of(
             }
             events.of_span(span, drop)?;
         }
-        Ok(())
+        Ok(events.finish()?)
     })
 }

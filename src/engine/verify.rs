@@ -170,7 +170,7 @@ impl<A: Aggregate> Handle<A> {
                 let mut events = entry.events();
                 let at = Place { position, decided_at: entry.decided_at, committed_at };
                 entry.spans.iter().try_for_each(|span| visit(span, at, &mut events))?;
-                Ok(())
+                Ok(events.finish()?)
             })
             .map_err(|Gap(cause)| Error::Corrupt { cause: cause.into() })?;
         }
