@@ -49,19 +49,15 @@ pub(super) fn replay_all(
     let threads = parallelism().min(MOST_THREADS);
     let mut shares: Vec<Share<'_>> = (0..threads).map(|_| Share::new(threads, &types)).collect();
     let mut portions = Portions { opening, dealer: Dealer::new(threads), ids, report, parts: FIRST_PARTS };
-    let mut ready: Vec<Vec<Hand>> = portions.next()?.into_iter().collect();
-    if !ready.is_empty() {
-        ready.extend(portions.next()?);
-    }
+    let ready: Vec<_> = [portions.next()?, portions.next()?].into_iter().flatten().collect();
     // Threads come when there is more than a portion to do, and more than one can run.
-    let more = ready.len() > 1;
-    if more && threads > 1 {
+    if ready.len() > 1 && threads > 1 {
         shares = on_threads(shares, ready, &mut portions)?;
     } else {
         for hands in ready {
             take(&mut shares, hands)?;
         }
-        while more && let Some(hands) = portions.next()? {
+        while let Some(hands) = portions.next()? {
             take(&mut shares, hands)?;
         }
     }
@@ -123,8 +119,8 @@ fn on_threads<'r>(
             crew.push(thread.map_err(none)?);
             lines.push(line);
         }
-        // Whoever is not there any more has failed, and says below why.
-        // An empty hand is sent too: the shares stay in step, and few portions are alive at once.
+        // Whoever is not there any more has failed, and says below why. An empty hand is sent too: the shares stay in
+        // step, and few portions are alive at once.
         let send = |hands: Vec<Hand>| lines.iter().zip(hands).all(|(line, hand)| line.send(hand).is_ok());
         let send_all = || {
             if !ready.into_iter().all(&send) {

@@ -119,6 +119,7 @@ impl<'a> Sections<'a> {
 
     #[inline]
     pub(crate) fn command(self) -> Result<Option<Asked<'a>>, Malformed> {
+        // As in most entries: an open asks each.
         if self.0.is_empty() {
             return Ok(None);
         }
