@@ -128,20 +128,22 @@ impl<T> CowArray<T> {
     /// ```
     #[inline]
     pub fn prefetch<R>(&self, indices: impl IntoIterator<Item = usize>, look: impl Fn(&T) -> R) {
-        let mut indices = indices.into_iter().filter_map(|index| {
-            let leaf = self.leaf(index)?;
-            Some((leaf, leaf.get(in_leaf(index))?))
-        });
-        loop {
-            // Addresses only: nothing of a leaf has been read.
-            let places: SmallVec<[_; AT_ONCE]> = indices.by_ref().take(AT_ONCE).collect();
-            for (leaf, element) in &places {
+        let mut places = SmallVec::<[(&Chunk<T>, &T); AT_ONCE]>::new();
+        let look_at = |places: &[(&Chunk<T>, &T)]| {
+            for (leaf, element) in places {
                 black_box((Arc::count(leaf), look(element)));
             }
-            if places.len() < AT_ONCE {
-                return;
+        };
+        indices.into_iter().for_each(|index| {
+            let Some(leaf) = self.leaf(index) else { return };
+            // Addresses only: nothing of a leaf has been read.
+            places.extend(leaf.get(in_leaf(index)).map(|element| (leaf, element)));
+            if places.len() == AT_ONCE {
+                look_at(&places);
+                places.clear();
             }
-        }
+        });
+        look_at(&places);
     }
 
     fn leaf(&self, index: usize) -> Option<&Chunk<T>> {

@@ -235,8 +235,9 @@ impl<A: Aggregate> Work<A> {
         let (bytes, count) = (self.staged.draft.bytes().len(), self.staged.touched.len());
         let part = Partly { staged: &mut self.staged, bytes, count };
         for event in events.iter() {
-            part.staged.touched.push(A::touches(event));
-            stay_in_scope(&stream.name, scope, part.staged.touched.last())?;
+            let touches = A::touches(event);
+            stay_in_scope(&stream.name, scope, &touches)?;
+            part.staged.touched.push(touches);
             part.staged.draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
             let added = part.staged.draft.bytes().len() - bytes;
             if added > room {

@@ -64,8 +64,10 @@ impl Encoded {
         match &outcome.decided {
             Ok(events) => {
                 for event in events.iter() {
-                    touched.push(A::touches(event));
-                    stay_in_scope(&stream.name, scope, touched.last())?;
+                    // Looked at before it is moved: what was just written in pieces is slow to read as a whole.
+                    let touches = A::touches(event);
+                    stay_in_scope(&stream.name, scope, &touches)?;
+                    touched.push(touches);
                     draft.push(EventKind::Event, A::EVENT_VERSION, event)?;
                 }
                 *versions = events.len() as u32;
@@ -127,12 +129,8 @@ impl Encoded {
 
 /// An event touches only parts of the scope that its decision depended on.
 #[inline]
-pub(super) fn stay_in_scope(
-    stream: &StreamName,
-    scope: &Scope,
-    touched: Option<&Scope>,
-) -> Result<(), Error> {
-    match touched.and_then(|touched| scope.first_outside(touched)) {
+pub(super) fn stay_in_scope(stream: &StreamName, scope: &Scope, touched: &Scope) -> Result<(), Error> {
+    match scope.first_outside(touched) {
         None => Ok(()),
         Some(outside) => Err(Error::OutOfScope { stream: stream.clone(), part: outside.to_string().into() }),
     }

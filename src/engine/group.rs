@@ -90,12 +90,12 @@ enum Fate {
 }
 
 impl Group {
-    fn iter(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().take(self.len)
+    fn iter(&self) -> std::slice::Iter<'_, Member> {
+        self.members.get(..self.len).unwrap_or_default().iter()
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
-        self.members.iter_mut().take(self.len)
+    fn iter_mut(&mut self) -> std::slice::IterMut<'_, Member> {
+        self.members.get_mut(..self.len).unwrap_or_default().iter_mut()
     }
 
     fn proposed(&mut self) -> impl Iterator<Item = &mut Member> {
@@ -128,11 +128,7 @@ impl Group {
 
     /// All that it depends on.
     fn scope(&self) -> Scope {
-        Scope::gather(|parts| {
-            for member in self.iter() {
-                parts.extend(member.scope.named().iter().cloned());
-            }
-        })
+        Scope::of_all(self.iter().map(|member| &member.scope))
     }
 }
 

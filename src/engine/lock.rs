@@ -53,6 +53,7 @@ pub(crate) struct Locks {
 pub(crate) struct Ticket(usize);
 
 pub(super) struct Request {
+    /// Each part once, unless it is alone.
     wants: Scope,
     access: Access,
     /// The transaction that asks.
@@ -154,15 +155,16 @@ impl Locks {
         owner: Option<&Arc<Owner>>,
         wakes: &mut Wakes,
     ) -> (Ticket, Option<Arc<Waiter>>) {
-        let (mut wants, mut place) = match scope {
-            Scope::Whole => (Scope::Whole, Place::Whole),
-            Scope::Parts(_) => (Scope::Parts(scope.keys()), Place::Inside { missing: 0 }),
+        let mut wants = scope.copy();
+        let mut place = match scope {
+            Scope::Whole => Place::Whole,
+            Scope::Parts(_) => Place::Inside { missing: 0 },
         };
         let is_alone = self.requests.is_empty();
         let mut jumped = false;
         if !is_alone {
             self.enter_alone();
-            place = Place::Arriving;
+            (wants, place) = (wants.into_keys(), Place::Arriving);
             if let Some(owner) = owner {
                 jumped = self.enrol(owner);
                 if jumped {
@@ -212,6 +214,8 @@ impl Locks {
 
     #[cold]
     fn enter_second(&mut self, id: usize) {
+        let wants = std::mem::replace(&mut self.requests[id].wants, Scope::Whole);
+        self.requests[id].wants = wants.into_keys();
         if let Some(owner) = self.requests[id].owner.clone() {
             self.enrol(&owner);
         }
