@@ -162,7 +162,7 @@ impl Layout {
 
     /// The seat with exactly this label. One hash lookup, without allocation.
     pub fn seat(&self, label: &str) -> Option<SeatIndex> {
-        self.lookup.find(&self.chart, label).map(SeatIndex)
+        self.lookup.find(label).map(SeatIndex)
     }
 
     /// The label of this seat; `None` for an index of another layout that is out of range here.

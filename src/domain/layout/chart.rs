@@ -36,7 +36,7 @@ pub(super) struct RowHead {
 }
 
 /// Seats of one row whose numbers count up or down by one.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Run {
     pub(super) row: u32,
     pub(super) block: u32,
@@ -125,8 +125,9 @@ pub(super) struct Lookup {
     // Seeded at random, because a chart may come from a stranger: made-up prefixes that collide must
     // not slow a sale down.
     prefixes: HashMap<SmolStr, (u32, u32), RandomState>,
-    /// Indices of runs, those of one prefix together and by ascending number.
-    order: Box<[u32]>,
+    /// The runs again, those of one prefix together and by ascending number: not their indices, which would be one
+    /// more trip to memory for every seat that is named.
+    runs: Box<[Run]>,
     /// The run of every [`STRIDE`]th seat, so that finding a seat's run looks at few of them.
     marks: Box<[u32]>,
 }
@@ -169,7 +170,7 @@ impl Lookup {
         let marked = |seat: u32| chart.runs.partition_point(|run| run.end() <= seat) as u32;
         Ok(Self {
             prefixes: table,
-            order: keys.iter().map(|&(_, _, index)| index).collect(),
+            runs: keys.iter().filter_map(|&(_, _, index)| chart.runs.get(index as usize).copied()).collect(),
             marks: (0..chart.seats).step_by(STRIDE as usize).map(marked).collect(),
         })
     }
@@ -182,14 +183,14 @@ impl Lookup {
         near.get(near.partition_point(|run| run.end() <= seat)).filter(|run| run.start <= seat)
     }
 
-    pub(super) fn find(&self, chart: &Chart, label: &str) -> Option<u32> {
+    pub(super) fn find(&self, label: &str) -> Option<u32> {
         let (prefix, number) = split(label);
         let &(start, end) = self.prefixes.get(prefix)?;
-        let order = self.order.get(start as usize..end as usize)?;
-        let run = |&index: &u32| chart.runs.get(index as usize);
-        let after = order.partition_point(|index| run(index).is_some_and(|run| run.low() <= number));
-        let run = run(order.get(after.checked_sub(1)?)?)?;
-        (number <= run.high()).then(|| run.start + number.abs_diff(run.first))
+        let run = match self.runs.get(start as usize..end as usize)? {
+            [only] => only,
+            runs => runs.get(runs.partition_point(|run| run.low() <= number).checked_sub(1)?)?,
+        };
+        (run.low()..=run.high()).contains(&number).then(|| run.start + number.abs_diff(run.first))
     }
 }
 
