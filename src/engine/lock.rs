@@ -156,10 +156,7 @@ impl Locks {
         wakes: &mut Wakes,
     ) -> (Ticket, Option<Arc<Waiter>>) {
         let mut wants = scope.copy();
-        let mut place = match scope {
-            Scope::Whole => Place::Whole,
-            Scope::Parts(_) => Place::Inside { missing: 0 },
-        };
+        let mut place = if wants == Scope::Whole { Place::Whole } else { Place::Inside { missing: 0 } };
         let is_alone = self.requests.is_empty();
         let mut jumped = false;
         if !is_alone {

@@ -15,7 +15,7 @@ impl Log {
             if self.durable() >= position {
                 return Ok(());
             }
-            let place = {
+            let (place, writer) = {
                 let over = patience.is_over();
                 let mut queue = self.queue.lock();
                 if let Some(verdict) = self.verdict(&queue, position) {
@@ -27,6 +27,7 @@ impl Log {
                     && (!over || (!worked && queue.oldest_end() > position))
                     && let Some(batch) = queue.take_batch()
                 {
+                    queue.rest.note_wait();
                     drop(queue);
                     self.commit(batch);
                     worked = true;
@@ -41,11 +42,9 @@ impl Log {
                     }
                     return Err(Error::NotYetDurable { position });
                 }
-                match queue.line_of(position) {
-                    Some(line) => line.enter(),
-                    None => return Err(Error::Closed),
-                }
+                queue.wait_for(position).ok_or(Error::Closed)?
             };
+            writer.fire();
             if !place.wait(patience).await {
                 return Err(Error::NotYetDurable { position });
             }
@@ -68,10 +67,12 @@ impl Log {
                 if let Some(verdict) = self.verdict(&queue, position) {
                     return Poll::Ready(verdict);
                 }
-                match queue.line_of(position) {
-                    Some(line) => *place = Some(line.enter()),
-                    None => return Poll::Ready(Err(Error::Closed)),
-                }
+                let Some((entered, writer)) = queue.wait_for(position) else {
+                    return Poll::Ready(Err(Error::Closed));
+                };
+                drop(queue);
+                writer.fire();
+                *place = Some(entered);
             }
             match place.as_ref().map(|place| place.poll_signal(cx)) {
                 Some(Poll::Pending) => return Poll::Pending,

@@ -17,6 +17,7 @@ mod overlay;
 mod queue;
 mod reader;
 mod recovery;
+mod rest;
 mod room;
 mod row;
 mod section;

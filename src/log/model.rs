@@ -304,6 +304,7 @@ fn what_a_caller_gives_up_on_is_written_all_the_same() {
                 for _ in 0..=pick(1) {
                     let position = client.put(Manners { task: chance(), deadline: true }).unwrap();
                     while client.desk.log.durable() < position {
+                        client.desk.log.let_time_pass();
                         yield_now();
                     }
                 }

@@ -1,11 +1,13 @@
 //! The commit queue: entries get positions and wait in batches; one committer at a time makes the
-//! oldest batch durable. Natural batching: what queued during one sync is the next batch, no timer.
+//! oldest batch durable. Natural batching: what queued during one sync is the next batch. Only while nobody waits for
+//! anything does the writer rest in between.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use crossbeam::utils::CachePadded;
 
@@ -13,13 +15,16 @@ use super::audit::{Auditor, Gap};
 use super::directory::Directory;
 use super::entry::Entry;
 use super::failure::{Failure, FailureKind};
+use super::rest::Rest;
 use super::room::Room;
 use super::row::{HEADER, RowView, seal};
 use super::store::Store;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Cause, Error};
 use crate::limits::Limits;
-use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Line, Mutex, MutexGuard, Patience, Waiter};
+use crate::sync::{
+    AtomicBool, AtomicU64, AtomicUsize, Line, Mutex, MutexGuard, Patience, Place, Waiter, Wakes,
+};
 
 // What `Log::stopped` says. What has begun goes on while only what is new is refused.
 const RUNNING: usize = 0;
@@ -55,8 +60,9 @@ pub(super) struct Queue {
     pub(super) open: Batch,
     /// The batch that is being committed, while one is.
     pub(super) committing: Option<Committing>,
-    /// The writer thread, while it has nothing to do.
+    /// The writer thread, while it has nothing to do, or rests.
     pub(super) writer: Option<Arc<Waiter>>,
+    pub(super) rest: Rest,
     /// Who waits for room in the queue.
     pub(super) room_line: Line,
     /// Who reads along and waits for the next durable entry.
@@ -121,7 +127,11 @@ impl Appending<'_> {
         queue.next_stream = entry.write(new_stream, &mut queue.open.row);
         log.room.take(queue.open.row.len() - before);
         queue.open.entries += 1;
-        let writer = if nudge && queue.committing.is_none() { queue.writer.take() } else { None };
+        if log.is_half_full() {
+            // Whoever comes next may not be willing to wait for room.
+            queue.rest.note_wait();
+        }
+        let writer = if nudge && queue.committing.is_none() { queue.call_writer() } else { None };
         Appended { position, new_stream, writer }
     }
 }
@@ -172,7 +182,13 @@ impl Queue {
         std::mem::replace(&mut self.open, Batch::new(self.next_position, row))
     }
 
-    pub(super) fn line_of(&mut self, position: u64) -> Option<&mut Line> {
+    /// A place in the line of the batch that has this position, and whom to wake.
+    pub(super) fn wait_for(&mut self, position: u64) -> Option<(Place, Wakes)> {
+        let place = self.line_of(position)?.enter();
+        Some((place, self.begin_wait()))
+    }
+
+    fn line_of(&mut self, position: u64) -> Option<&mut Line> {
         if position >= self.open.first {
             return Some(&mut self.open.line);
         }
@@ -203,6 +219,7 @@ impl Log {
                 open: Batch::new(next, Vec::new()),
                 committing: None,
                 writer: None,
+                rest: Rest::default(),
                 room_line: Line::default(),
                 readers: Line::default(),
                 spare: Vec::new(),
@@ -326,7 +343,7 @@ impl Log {
         let readers = queue.readers.leave();
         // More has queued, or the last entry before a close is done: the writer has work.
         let writer =
-            if queue.is_drained() && queue.state != State::Closing { None } else { queue.writer.take() };
+            if queue.is_drained() && queue.state != State::Closing { None } else { queue.call_writer() };
         drop(queue);
         if let Some(writer) = writer {
             writer.signal();
@@ -352,12 +369,18 @@ impl Log {
 
     /// Commits batches until the log is closed and drained, or has failed: the writer thread.
     pub(crate) fn run_writer(&self) {
-        let mut idle = Patience::of_thread(None);
+        let mut took = None;
         loop {
             let mut queue = self.queue.lock();
-            if let Some(batch) = queue.take_batch() {
+            queue.writer = None;
+            let rest = queue.rest_after(took.take());
+            if rest.is_none()
+                && let Some(batch) = queue.take_batch()
+            {
                 drop(queue);
+                let began = Instant::now();
                 self.commit(batch);
+                took = Some(began.elapsed());
                 continue;
             }
             let done = queue.state == State::Failed || (queue.state == State::Closing && queue.is_drained());
@@ -367,7 +390,7 @@ impl Log {
             let waiter = Waiter::new();
             queue.writer = Some(Arc::clone(&waiter));
             drop(queue);
-            crate::sync::run_blocking(waiter.wait(&mut idle));
+            crate::sync::run_blocking(waiter.wait(&mut Patience::of_thread(rest)));
         }
     }
 

@@ -205,7 +205,12 @@ impl Log {
                 Err(self.stop_reason())
             }
             State::Closing if queue.is_drained() => Ok(Look::Arrived(Arrival::Never)),
-            State::Closing | State::Running => Ok(Look::Wait(queue.readers.enter())),
+            State::Closing | State::Running => {
+                let (place, writer) = (queue.readers.enter(), queue.begin_wait());
+                drop(queue);
+                writer.fire();
+                Ok(Look::Wait(place))
+            }
         }
     }
 
@@ -217,7 +222,7 @@ impl Log {
 }
 
 #[cfg(all(test, not(shuttle)))]
-mod tests {
+pub(super) mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
     use std::task::Waker;
@@ -228,14 +233,18 @@ mod tests {
     use crate::log::{Draft, Entry, EventKind, NewSpan, Opening, RedbStore, Source, StreamRef};
     use crate::sync::{Timer, run_blocking};
 
-    fn log() -> Log {
+    pub(in crate::log) fn log() -> Log {
+        log_with(Limits::default())
+    }
+
+    pub(in crate::log) fn log_with(limits: Limits) -> Log {
         let store = RedbStore::open(Source::Memory, 1 << 20).unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp(1)));
-        Opening::new(Box::new(store)).into_log(clock, Limits::default())
+        Opening::new(Box::new(store)).into_log(clock, limits)
     }
 
     /// Appends one entry to stream 0; durable if the caller commits.
-    fn append(log: &Log, version: u64) {
+    pub(in crate::log) fn append(log: &Log, version: u64) {
         let mut draft = Draft::new(100);
         draft.push(EventKind::Event, 1, &version).unwrap();
         let stream = match version {
@@ -244,10 +253,10 @@ mod tests {
         };
         let spans = [NewSpan { stream, first_version: version, events: 1, draft: &draft }];
         let entry = Entry { decided_at: Timestamp(version), sections: &[], spans: &spans };
-        log.append(&entry, 100, false).unwrap();
+        log.append(&entry, 100, true).unwrap();
     }
 
-    fn commit(log: &Log, position: u64) {
+    pub(in crate::log) fn commit(log: &Log, position: u64) {
         run_blocking(log.wait_durable(position, &mut Patience::of_thread(None))).unwrap();
     }
 

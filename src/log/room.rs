@@ -49,6 +49,11 @@ impl Log {
         self.room.used().saturating_add(bytes) >= self.limits.queue_bytes
     }
 
+    /// Whether half of the room is taken.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.room.used() > self.limits.queue_bytes / 2
+    }
+
     /// Waits until an entry of up to `bytes` may queue.
     pub(crate) async fn wait_for_room(&self, bytes: usize, patience: &mut Patience<'_>) -> Result<(), Error> {
         while !self.has_room(bytes)? {
@@ -56,7 +61,7 @@ impl Log {
                 self.check_running()?;
                 return Err(Error::Busy { waited: patience.waited() });
             }
-            let place = {
+            let (place, writer) = {
                 let mut queue = self.queue.lock();
                 if queue.state != State::Running {
                     drop(queue);
@@ -66,8 +71,9 @@ impl Log {
                 if self.has_room(bytes)? {
                     return Ok(());
                 }
-                queue.room_line.enter()
+                (queue.room_line.enter(), queue.begin_wait())
             };
+            writer.fire();
             if !place.wait(patience).await {
                 self.check_running()?;
                 return Err(Error::Busy { waited: patience.waited() });

@@ -39,6 +39,11 @@ impl Line {
         Wakes::from(std::mem::take(self).waiters)
     }
 
+    /// Whether somebody came since it was last woken, who may have gone again.
+    pub(crate) fn may_have_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
     /// How many still wait.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

@@ -108,6 +108,23 @@ fn rule_08_an_outcome_without_an_entry_waits_for_the_tail() {
     }
 }
 
+/// The writer rests after a commit while nobody waits: it goes on by itself.
+#[test]
+fn rule_08_what_nobody_waits_for_reaches_the_disk_all_the_same() {
+    let (storage, engine, handle) = gated(Options::default());
+    storage.close_gate();
+    let first = handle.submit("b", &Ask::add(1)).unwrap();
+    storage.await_blocked();
+    // Queues while the first is being committed.
+    let second = handle.submit("b", &Ask::add(2)).unwrap();
+    storage.open_gate();
+    while !second.is_durable() {
+        thread::yield_now();
+    }
+    assert!(first.is_durable());
+    engine.close().unwrap();
+}
+
 #[test]
 fn rule_08_acknowledgements_follow_positions() {
     let (storage, engine, handle) = gated(Options::default());
