@@ -2,8 +2,8 @@
 //! An operation is counted when its receipt has been waited for, that is, after its two-phase commit. Sold by a call for
 //! each, and with many in a call (`submit_all`).
 //!
-//! "By hand" is the ceiling: the same sale as a program for nothing else would do it. One thread may
-//! decide, nothing is checked or locked, nobody can read, and only one kind of event exists.
+//! "By hand" is the same sale as a program for nothing else would do it. One thread may decide, nothing is checked or
+//! locked, nobody can read, only one kind of event exists, and one commit follows the other.
 
 mod support;
 
