@@ -173,6 +173,7 @@ impl Scope {
 
     /// What all of these name.
     pub(crate) fn of_all<'a>(scopes: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        debug_assert!(scopes.clone().all(|scope| *scope != Self::Whole), "the whole has no parts");
         Self::gather(|parts| {
             parts.reserve_exact(scopes.clone().map(|scope| scope.named().len()).sum());
             scopes.for_each(|scope| put(scope.named(), parts));

@@ -239,8 +239,7 @@ impl<'c, A: Aggregate> Execution<'c, '_, A> {
         }
         if !log.has_room(encoded.bytes)? {
             if self.handle.options.limit().is_none() {
-                log.check_running()?;
-                return Err(Error::Busy { waited: self.patience.waited() });
+                return Err(log.busy(self.patience.waited()));
             }
             let scope = scope.clone();
             return Ok(Step::Full(Box::new(Prepared { running, scope, encoded })));

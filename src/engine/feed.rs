@@ -96,7 +96,7 @@ impl Feed {
     }
 
     /// The next entry if it is durable already. Never waits for one; reads a batch from the disk where the
-    /// last one ended. `None` if there is nothing now.
+    /// last one ended. `None` if there is nothing now. To look is not to wait: what nobody waits for may come 10 ms later.
     ///
     /// # Errors
     ///

@@ -117,7 +117,8 @@ impl Engine {
         self.shared.log.tail()
     }
 
-    /// The last position that is on disk. Everything at or below it survives a crash.
+    /// The last position that is on disk. Everything at or below it survives a crash. To look is not to wait: see
+    /// [`Receipt`].
     pub fn durable_position(&self) -> u64 {
         self.shared.log.durable()
     }

@@ -15,8 +15,8 @@ use crate::sync::{Patience, Place, run_blocking};
 /// [`wait`](Receipt::wait) blocks until it is there, `.await` suspends until then. Both give the
 /// outcome. Dropping a receipt changes nothing: the decision stands.
 ///
-/// For whoever waits the commit begins at once, or when the one before is over. While nobody
-/// waits for anything, decisions are gathered for up to 10 ms, which leaves more of the processor to those who decide.
+/// For whoever waits the commit begins at once, or when the one before is over. While nobody waits for anything,
+/// decisions are gathered for up to 10 ms, which leaves more of the processor to those who decide.
 #[must_use = "the decision is not durable, and may be a rejection, until the receipt is waited for"]
 pub struct Receipt<T> {
     shared: Arc<Shared>,

@@ -39,8 +39,7 @@ impl Transaction {
         let (log, effort) = (&shared.log, *effort);
         if self.branches.iter().any(|branch| branch.has_events()) && !log.has_room(bytes)? {
             if options.limit().is_none() {
-                log.check_running()?;
-                return Err(Error::Busy { waited: patience.waited() });
+                return Err(log.busy(patience.waited()));
             }
             log.wait_for_room(bytes, patience).await?;
         }

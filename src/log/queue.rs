@@ -128,7 +128,7 @@ impl Appending<'_> {
         log.room.take(queue.open.row.len() - before);
         queue.open.entries += 1;
         if log.is_half_full() {
-            // Whoever comes next may not be willing to wait for room.
+            // Whoever comes next should find room.
             queue.rest.note_wait();
         }
         let writer = if nudge && queue.committing.is_none() { queue.call_writer() } else { None };
@@ -373,7 +373,7 @@ impl Log {
         loop {
             let mut queue = self.queue.lock();
             queue.writer = None;
-            let rest = queue.rest_after(took.take());
+            let rest = queue.rest_after(took.take(), self.is_half_full());
             if rest.is_none()
                 && let Some(batch) = queue.take_batch()
             {

@@ -1,5 +1,5 @@
 //! When the writer rests. A commit costs those who decide the processor's time and its caches, so while nobody waits for one
-//! there are fewer. Whoever waits, for whatever, ends a rest, and there is none as long as somebody did since the last.
+//! there are fewer. Whoever waits, for whatever, ends a rest, and prevents the one after the next commit of the writer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,29 +12,34 @@ const TIMES: u32 = 3;
 /// And at most so long.
 const MOST: Duration = Duration::from_millis(10);
 
+fn length(took: Duration) -> Duration {
+    // The model checker repeats a schedule only if no branch depends on how long something took: all its waits are as long.
+    if cfg!(shuttle) { Duration::from_secs(5) } else { MOST.min(took.saturating_mul(TIMES)) }
+}
+
 #[derive(Default)]
 pub(super) struct Rest {
     /// The writer rests, although something has queued.
     is_on: bool,
-    /// Somebody has waited since the writer last thought of a rest.
+    /// Somebody has waited since a commit of the writer last ended, or would have to soon.
     awaited: bool,
 }
 
 impl Rest {
-    /// Somebody waits, or would if there were nothing to do for it.
+    /// Somebody waits, or would have to soon.
     pub(super) fn note_wait(&mut self) {
         self.awaited = true;
     }
 }
 
 impl Queue {
-    /// How long the writer rests after a commit that took so long; not if somebody waits or has waited, or if there is
-    /// nothing to commit. Nor without a commit before.
-    pub(super) fn rest_after(&mut self, took: Option<Duration>) -> Option<Duration> {
+    /// How long the writer rests after a commit that took so long; not if somebody waits or has waited, room gets short, or
+    /// there is nothing to commit. Nor without a commit before.
+    pub(super) fn rest_after(&mut self, took: Option<Duration>, is_half_full: bool) -> Option<Duration> {
         let rest = took.and_then(|took| {
-            let is_due = !self.is_awaited() && !self.is_drained();
+            let is_due = !self.is_awaited() && !is_half_full && !self.is_drained();
             self.rest.awaited = false;
-            is_due.then(|| MOST.min(took.saturating_mul(TIMES)))
+            is_due.then(|| length(took))
         });
         self.rest.is_on = rest.is_some();
         rest
@@ -58,7 +63,7 @@ impl Queue {
         wakes
     }
 
-    /// Whether somebody waits, or has waited since the writer last asked; a full batch does not wait for more.
+    /// Whether somebody waits, or has; a full batch does not wait for more.
     fn is_awaited(&self) -> bool {
         let lines = [&self.open.line, &self.room_line, &self.readers];
         self.rest.awaited
@@ -91,26 +96,31 @@ mod tests {
     use super::super::queue::Log;
     use super::super::reader::tests::{append, commit, log, log_with};
     use super::*;
+    use crate::error::Error;
     use crate::limits::Limits;
     use crate::sync::Patience;
 
-    fn rest(log: &Log) -> Option<Duration> {
-        log.queue.lock().rest_after(Some(Duration::from_millis(1)))
+    fn rest_after(log: &Log, took: Duration) -> Option<Duration> {
+        log.queue.lock().rest_after(Some(took), log.is_half_full())
     }
 
-    /// Whether the next two looks find that somebody waits, and one who waits only now.
+    fn rest(log: &Log) -> Option<Duration> {
+        rest_after(log, Duration::from_millis(1))
+    }
+
+    /// Whether each of two looks finds somebody who waits. Only the first finds who has gone.
     fn looks(log: &Log) -> [bool; 2] {
         [rest(log).is_none(), rest(log).is_none()]
     }
 
     #[test]
-    fn it_is_as_long_as_commits_are_and_not_longer_than_anybody_minds() {
+    fn it_is_as_long_as_commits_are_and_never_long() {
         let log = log();
         assert_eq!(rest(&log), None, "there is nothing to commit");
         append(&log, 1);
         assert_eq!(rest(&log), Some(Duration::from_millis(3)));
-        assert_eq!(log.queue.lock().rest_after(Some(Duration::MAX)), Some(MOST));
-        assert_eq!(log.queue.lock().rest_after(None), None, "it has rested");
+        assert_eq!(rest_after(&log, Duration::MAX), Some(MOST));
+        assert_eq!(log.queue.lock().rest_after(None, false), None, "it has rested");
     }
 
     #[test]
@@ -140,36 +150,60 @@ mod tests {
         assert_eq!(looks(&log), [true, true]);
     }
 
+    /// The writer lies down, as far as it may.
+    fn lie_down(log: &Log) -> bool {
+        log.queue.lock().writer = Some(Waiter::new());
+        rest(log).is_some()
+    }
+
+    fn is_called(log: &Log) -> bool {
+        log.queue.lock().writer.is_none()
+    }
+
     #[test]
     fn only_who_waits_calls_the_writer_out_of_it() {
         let log = log();
-        let lie_down = || {
-            let mut queue = log.queue.lock();
-            queue.writer = Some(Waiter::new());
-            queue.rest_after(Some(Duration::from_millis(1))).is_some()
-        };
-        let is_called = || log.queue.lock().writer.is_none();
-        assert!(!lie_down());
+        assert!(!lie_down(&log));
         append(&log, 1);
-        assert!(is_called(), "there is something to commit");
-        assert!(lie_down());
+        assert!(is_called(&log), "there is something to commit");
+        assert!(lie_down(&log));
         append(&log, 2);
-        assert!(!is_called());
+        assert!(!is_called(&log));
         let mut cx = Context::from_waker(Waker::noop());
         let timer = crate::sync::Timer::default();
         let mut patience = Patience::of_task(None, &timer);
         assert!(pin!(log.wait_durable(1, &mut patience)).poll(&mut cx).is_pending());
-        assert!(is_called());
+        assert!(is_called(&log));
+    }
+
+    #[test]
+    fn there_is_none_when_a_batch_is_full() {
+        let log = log_with(Limits { batch_bytes: 250, ..Limits::default() });
+        append(&log, 1);
+        assert!(lie_down(&log));
+        append(&log, 2);
+        assert!(!is_called(&log));
+        (3..=9).for_each(|version| append(&log, version));
+        assert!(is_called(&log));
+        assert_eq!(looks(&log), [true, true]);
     }
 
     #[test]
     fn there_is_none_when_room_gets_short() {
         let log = log_with(Limits { queue_bytes: 100, ..Limits::default() });
         append(&log, 1);
-        assert_eq!(looks(&log), [false, false]);
-        for version in 2..=4 {
-            append(&log, version);
-        }
-        assert_eq!(looks(&log), [true, false]);
+        assert!(lie_down(&log));
+        (2..=4).for_each(|version| append(&log, version));
+        assert!(is_called(&log));
+        assert_eq!(looks(&log), [true, true]);
+    }
+
+    #[test]
+    fn whoever_is_sent_away_for_want_of_room_ends_it_too() {
+        let log = log();
+        append(&log, 1);
+        assert!(lie_down(&log));
+        assert!(matches!(log.busy(Duration::ZERO), Error::Busy { .. }));
+        assert!(is_called(&log));
     }
 }

@@ -1,6 +1,7 @@
 //! Room in the write queue: looked at before a commit, so that the append itself never waits.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crossbeam::utils::CachePadded;
 
@@ -54,12 +55,21 @@ impl Log {
         self.room.used() > self.limits.queue_bytes / 2
     }
 
+    /// What a caller gets who does not wait for room, or no longer. The writer makes some: the caller may come back.
+    pub(crate) fn busy(&self, waited: Duration) -> Error {
+        if let Err(stopped) = self.check_running() {
+            return stopped;
+        }
+        let writer = self.queue.lock().begin_wait();
+        writer.fire();
+        Error::Busy { waited }
+    }
+
     /// Waits until an entry of up to `bytes` may queue.
     pub(crate) async fn wait_for_room(&self, bytes: usize, patience: &mut Patience<'_>) -> Result<(), Error> {
         while !self.has_room(bytes)? {
             if patience.is_over() {
-                self.check_running()?;
-                return Err(Error::Busy { waited: patience.waited() });
+                return Err(self.busy(patience.waited()));
             }
             let (place, writer) = {
                 let mut queue = self.queue.lock();
@@ -75,8 +85,7 @@ impl Log {
             };
             writer.fire();
             if !place.wait(patience).await {
-                self.check_running()?;
-                return Err(Error::Busy { waited: patience.waited() });
+                return Err(self.busy(patience.waited()));
             }
         }
         Ok(())
