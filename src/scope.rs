@@ -302,3 +302,37 @@ impl fmt::Display for Outside<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// What is taken has nothing in common with what was taken before, and the first is taken.
+        #[test]
+        fn scopes_that_are_disjoint_are(
+            scopes in prop::collection::vec(prop::collection::vec((0..3u32, 0..40u64), 0..4), 1..12),
+        ) {
+            let (mut disjoint, mut taken) = (Disjoint::default(), HashSet::new());
+            for scope in scopes {
+                let parts: HashSet<(u32, u64)> = scope.iter().copied().collect();
+                // Some by name, some by number; one may be named twice.
+                let part = |&(kind, key): &(u32, u64)| match kind {
+                    0 => Part::name(kind, key.to_string()),
+                    _ => Part::number(kind, key),
+                };
+                if disjoint.add(&Scope::parts(scope.iter().map(part))) {
+                    prop_assert!(taken.is_disjoint(&parts));
+                } else {
+                    prop_assert!(!taken.is_empty(), "there was nothing to meet");
+                    // The caller goes no further.
+                    break;
+                }
+                taken.extend(parts);
+            }
+            prop_assert!(!Disjoint::default().add(&Scope::Whole));
+        }
+    }
+}
