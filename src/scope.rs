@@ -176,22 +176,8 @@ impl Scope {
         debug_assert!(scopes.clone().all(|scope| *scope != Self::Whole), "the whole has no parts");
         Self::gather(|parts| {
             parts.reserve_exact(scopes.clone().map(|scope| scope.named().len()).sum());
-            scopes.for_each(|scope| put(scope.named(), parts));
+            scopes.for_each(|scope| parts.extend(scope.named().iter().cloned()));
         })
-    }
-
-    /// As `clone`, in half of its instructions.
-    pub(crate) fn copy(&self) -> Self {
-        match self {
-            Self::Whole => Self::Whole,
-            Self::Parts(_) => Self::of_all(std::iter::once(self)),
-        }
-    }
-}
-
-fn put(more: &[Part], parts: &mut Parts) {
-    for part in more {
-        parts.push(part.clone());
     }
 }
 

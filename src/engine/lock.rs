@@ -155,7 +155,7 @@ impl Locks {
         owner: Option<&Arc<Owner>>,
         wakes: &mut Wakes,
     ) -> (Ticket, Option<Arc<Waiter>>) {
-        let mut wants = scope.copy();
+        let mut wants = scope.clone();
         let mut place = if wants == Scope::Whole { Place::Whole } else { Place::Inside { missing: 0 } };
         let is_alone = self.requests.is_empty();
         let mut jumped = false;
